@@ -1,0 +1,50 @@
+# Two commands: `make run` and `make test`. Each first installs what it needs into .venv.
+#   make run CONSTRAINTS=        newest versions, with torch's CUDA build (for a GPU)
+#   make run TORCH_INDEX=URL     take torch from another index, such as the one of its CPU builds
+PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
+TORCH_INDEX ?=
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-slow lab lint notebooks bench clean
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## install into .venv (the other targets do it by themselves)
+
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "nblib needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
+		|| { rm -rf .venv; echo "no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]'
+	@touch $@
+
+run: $(INSTALLED) ## execute the series in the smoke profile (minutes) and print the path of its report
+	$(BIN)/nblib run --profile smoke
+
+test: $(INSTALLED) ## the tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(INSTALLED) ## the slow tests: faults, a real browser
+	$(BIN)/python -m pytest -m slow
+
+lab: $(INSTALLED) ## open the notebooks in JupyterLab
+	$(BIN)/nblib lab
+
+lint: $(INSTALLED) ## check style and formatting, notebooks included
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+notebooks: $(INSTALLED) ## execute the series in the class profile and rewrite the committed notebooks
+	$(BIN)/python -m nblib.refresh
+
+bench: $(INSTALLED) ## measure the speeds and rewrite data/benchmarks
+	$(BIN)/python -m tests.benchmarks
+
+clean: ## remove what runs and builds left; keeps data/
+	rm -rf runs build .pytest_cache .ruff_cache .hypothesis
