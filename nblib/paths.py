@@ -47,3 +47,10 @@ def notebooks_dir() -> Path:
             "clone the repository and install it with `pip install -e .`"
         )
     return folder
+
+
+def out_dir(out: str | Path) -> Path:
+    """Return the folder a notebook writes to, made if missing; a relative `out` starts at the repository."""
+    folder = REPOSITORY / Path(out).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -89,17 +89,18 @@ def write(folder: str | Path, record: dict[str, Any]) -> Path:
     return path
 
 
-def read(folder: str | Path) -> dict[str, Any]:
-    """Read the record in `folder`.
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a record: a JSON file, or the ``results.json`` in a folder.
 
     Raises
     ------
     FileNotFoundError
-        If there is no ``results.json``.
+        If there is no such file.
     ValueError
         If it is not a record.
     """
-    path = Path(folder) / "results.json"
+    path = Path(path)
+    path = path if path.suffix == ".json" else path / "results.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no results there; the run may have failed or not ended yet")
     try:

@@ -1,0 +1,137 @@
+"""The command line as a user meets it: exit status, message, nothing half-written."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nblib import cli
+
+
+def nblib(*arguments, capsys):
+    """Run the command line in this process; return status, standard output and standard error."""
+    status = 0
+    try:
+        cli.main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        status = end.code or 0
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+VERBS = [[], ["info"], ["data"], *(["data", verb] for verb in ("list", "make", "import", "check", "clean"))]
+VERBS += [["evaluate"], ["fill"], ["run"], ["lab"]]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_explains_itself_with_an_example(verb, capsys):
+    status, out, _ = nblib(*verb, "--help", capsys=capsys)
+    assert status == 0
+    if verb not in ([], ["data"]):
+        assert f"Example: nblib {' '.join(verb)}" in " ".join(out.split())
+
+
+def test_the_version_is_the_packages(capsys):
+    assert nblib("--version", capsys=capsys)[1].strip() == "nblib 0.1.0"
+
+
+def test_info_names_device_and_paths(capsys):
+    status, out, _ = nblib("info", capsys=capsys)
+    assert status == 0
+    assert all(word in out for word in ("python", "torch", "device", "data", "disk free"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data", "make", "toydogs"], "'toydogs' is not drawn by nblib; choose from toyfaces, toycars"),
+        (["data", "import", "celeba", "--root", "/nowhere"], "/nowhere"),
+        (["data", "import", "mnist"], "mnist"),
+        (["evaluate", "--masks", "circle", "--out", "OUT"], "'circle': no such protocol"),
+        (["evaluate", "--methods", "biharmonc", "--out", "OUT"], "biharmonic"),
+        (["evaluate", "--data", "toydogs", "--out", "OUT"], "toydogs"),
+        (["evaluate", "--split", "tset", "--n", "50", "--methods", "gray", "--out", "OUT"], "tset"),
+        (["run", "00", "--profile", "huge", "--out", "OUT"], "profile 'huge': there is none; choose from"),
+        (["run", "77", "--out", "OUT"], "'77': no such notebook"),
+        (["run", "00", "-p", "limt", "3", "--out", "OUT"], "no parameter 'limt'; did you mean 'limit'"),
+        (["run", "00", "-p", "limit", "few", "--out", "OUT"], "limit='few' is not of type int"),
+        (["run", "00", "-p", "limit", "--out", "OUT"], "give a name and a value"),
+        (["fill", "/nowhere.jpg", "--out", "OUT"], "/nowhere.jpg"),
+        (["lab", "/nowhere.ipynb"], "no such notebook"),
+    ],
+)
+def test_wrong_use_ends_with_2_names_the_value_and_writes_nothing(arguments, message, capsys, tmp_path):
+    out = tmp_path / "out"
+    status, _, err = nblib(*[str(out) if part == "OUT" else part for part in arguments], capsys=capsys)
+    assert status == 2
+    assert message in err
+    assert err.startswith("error: ")
+    assert not out.exists()
+
+
+def test_evaluate_writes_table_figures_and_results(capsys, tmp_path):
+    arguments = ["evaluate", "--n", 60, "--methods", "gray,telea", "--limit", 4, "--out", tmp_path]
+    status, out, _ = nblib(*arguments, capsys=capsys)
+    assert status == 0
+    assert "telea" in out
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert set(found["methods"]) == {"gray", "telea"}
+    assert (found["protocol"], found["data"], found["n"]) == ("seed", "toyfaces", 4)
+    assert {"table.csv", "leaderboard.png", "gallery.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A portrait-format photo with a smooth gradient."""
+    rows, columns = np.mgrid[0:300, 0:200]
+    pixels = np.stack([rows * 0.8, columns * 1.2, 255 - rows * 0.8], -1).clip(0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_fill_writes_every_stage_and_pastes_the_fill_back(photo, capsys, tmp_path):
+    status, _, _ = nblib("fill", photo, "--methods", "biharmonic,gray", "--out", tmp_path / "out", capsys=capsys)
+    assert status == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"photo-original.png", "photo-masked.png", "photo-biharmonic.png", "photo-biharmonic-full.png"} <= names
+    before, after = (np.asarray(Image.open(path)) for path in (photo, tmp_path / "out" / "photo-biharmonic-full.png"))
+    assert after.shape == before.shape
+    assert (after[:60] == before[:60]).all()  # far from the hole nothing changes
+    assert np.abs(after[150, 100].astype(int) - before[150, 100]).max() < 12  # a smooth photo, smoothly filled
+    grays = np.asarray(Image.open(tmp_path / "out" / "photo-gray-full.png"))
+    assert np.abs(grays[150, 100].astype(int) - 128).max() <= 2
+
+
+def test_fill_takes_a_painted_mask_at_the_photos_size(photo, capsys, tmp_path):
+    painted = np.zeros((300, 200), np.uint8)
+    painted[140:160, 90:110] = 255
+    Image.fromarray(painted).save(tmp_path / "hole.png")
+    arguments = ["fill", photo, "--mask", tmp_path / "hole.png", "--methods", "gray", "--out", tmp_path / "out"]
+    assert nblib(*arguments, capsys=capsys)[0] == 0
+    before, after = (np.asarray(Image.open(p)) for p in (photo, tmp_path / "out" / "photo-gray-full.png"))
+    changed = (before != after).any(-1)
+    assert changed[140:160, 90:110].all()
+    assert changed.sum() < 40 * 40  # the hole, grown to whole pixels of the small picture
+
+
+def test_fill_refuses_masks_of_another_size(photo, capsys, tmp_path):
+    Image.new("L", (31, 31)).save(tmp_path / "empty.png")
+    odd = np.zeros((31, 31), np.uint8)
+    odd[3:9, 3:9] = 255
+    Image.fromarray(odd).save(tmp_path / "odd.png")
+    for mask, message in (("odd.png", "31x31"), ("empty.png", "without a hole")):
+        status, _, err = nblib("fill", photo, "--mask", tmp_path / mask, "--out", tmp_path / "out", capsys=capsys)
+        assert status == 2
+        assert message in err
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_installed_script_answers():
+    said = subprocess.run(
+        [sys.executable, "-m", "nblib.cli", "data", "list"], capture_output=True, text=True, check=True
+    )
+    assert "toyfaces" in said.stdout
