@@ -32,6 +32,11 @@ def cache_dir() -> Path:
     return data_dir() / "cache"
 
 
+def benchmarks_dir() -> Path:
+    """Return the folder of measured figures that come with the repository, ``data/benchmarks``."""
+    return REPOSITORY / "data" / "benchmarks"
+
+
 def notebooks_dir() -> Path:
     """Return the folder of the numbered notebooks.
 

@@ -34,7 +34,7 @@ def main(names: list[str]) -> int:
             executed = nbformat.read(done["class"].out / name / f"{name}.ipynb", as_version=4)
             write_notebook(path, committed_form(executed, measured[name]))
             for picture in PICTURES.get(name, ()):
-                target = paths.data_dir() / "pictures" / picture
+                target = paths.REPOSITORY / "data" / "pictures" / picture
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(done["class"].out / name / picture, target)
     write_readme(paths.REPOSITORY / "README.md", measured)
@@ -43,7 +43,7 @@ def main(names: list[str]) -> int:
 
 def measure(done: dict[str, runs.Run]) -> dict[str, dict[str, Any]]:
     """Return seconds and memory by notebook and profile, new ones laid over those on file, and put them on file."""
-    path = paths.data_dir() / "benchmarks" / "notebooks.json"
+    path = paths.benchmarks_dir() / "notebooks.json"
     measured = json.loads(path.read_text(encoding="utf-8"))["metrics"] if path.exists() else {}
     for profile, run in done.items():
         for name, outcome in run.outcomes.items():

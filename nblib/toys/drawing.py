@@ -106,5 +106,5 @@ class Canvas:
         self.labels.masked_fill_(cover >= 0.5, label)
 
     def shade(self, cover: Tensor, gain: Tensor | float) -> None:
-        """Multiply the colour by `gain` (a number, or (B, 3 or 1, 1, 1)) where `cover` (B, H, W) is 1, by 1 where it is 0."""
+        """Multiply the colour by `gain`, a number or (B, 3, 1, 1), in the measure of `cover` (B, H, W)."""
         self.colour.mul_(1 + cover.unsqueeze(1) * (gain - 1))

@@ -1,0 +1,142 @@
+"""Measure the speeds that the README quotes, each beside the plain way to do the same, and write them down.
+
+``make bench`` runs this. Rates depend on the machine; ratios, measured side by side in one process, much less.
+"""
+
+import io
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from skimage.metrics import structural_similarity
+from torch.utils.data import DataLoader
+
+from nblib import datasets, masks, metrics, paths, refresh, results
+from nblib.files import whole_file, write_json
+from nblib.images import uint8_to_unit
+from nblib.toys import cars, faces
+
+THREADS = 2
+
+
+def rate(work: Callable[[], int], seconds: float = 3.0) -> float:
+    """Return units per second: the best of repeated calls of `work`, which returns how many units it did."""
+    best, end = 0.0, time.perf_counter() + seconds
+    work()
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        count = work()
+        best = max(best, count / (time.perf_counter() - start))
+    return best
+
+
+def toys() -> dict[str, float]:
+    """Pictures drawn per second."""
+    indices = torch.arange(512)
+    return {
+        "toy faces": rate(lambda: len(faces.sample(0, indices).images)),
+        "toy cars": rate(lambda: len(cars.sample(0, indices).images)),
+    }
+
+
+def holes() -> dict[str, float]:
+    """Masks drawn per second, and one at a time for comparison."""
+    generator = torch.Generator().manual_seed(0)
+
+    def singly() -> int:
+        return sum(len(masks.seed(1, generator=generator)) for _ in range(200))
+
+    return {
+        "rectangular holes": rate(lambda: len(masks.seed(4096, generator=generator))),
+        "rectangular holes, one by one": rate(singly),
+        "freeform holes": rate(lambda: len(masks.freeform(512, generator=generator))),
+    }
+
+
+def similarity() -> dict[str, float]:
+    """SSIM per second on 1,000 pictures, batched and in scikit-image's loop."""
+    truth = uint8_to_unit(faces.sample(0, torch.arange(1000)).images)
+    output = (truth + 0.1 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    pairs = list(zip(output.numpy(), truth.numpy(), strict=True))
+
+    def loop() -> int:
+        return len([structural_similarity(x, y, channel_axis=0, data_range=1.0) for x, y in pairs])
+
+    return {
+        "SSIM, batched": rate(lambda: len(metrics.ssim(output, truth))),
+        "SSIM, loop over scikit-image": rate(loop),
+    }
+
+
+def make_celeba(root: Path, n: int) -> None:
+    """Write drawn faces in CelebA's layout at half size (89x109 JPEGs)."""
+    folder = root / "img_align_celeba"
+    folder.mkdir(parents=True)
+    for start in range(0, n, 500):
+        drawn = faces.sample(0, torch.arange(start, min(start + 500, n)), size=109).images
+        for k, image in enumerate(drawn.permute(0, 2, 3, 1).numpy(), start + 1):
+            Image.fromarray(image[:, 10:99]).save(folder / f"{k:06d}.jpg", quality=90)
+
+
+def reading() -> dict[str, float]:
+    """Pictures packed per second from JPEGs, then read in batches from the pack; beside one at a time."""
+    with tempfile.TemporaryDirectory() as scratch:
+        root, n = Path(scratch) / "celeba", 6000
+        make_celeba(root, n)
+        os.environ["NBLIB_DATA"] = scratch
+        files = sorted((root / "img_align_celeba").iterdir())
+
+        def decode_singly() -> int:
+            for file in files[:1500]:
+                picture = Image.open(io.BytesIO(file.read_bytes())).convert("RGB").crop((12, 22, 76, 86))
+                np.asarray(picture)
+            return 1500
+
+        singly = rate(decode_singly, 2)
+        start = time.perf_counter()
+        pack = datasets.load("celeba", root, progress=False)
+        packed = n / (time.perf_counter() - start)
+        batches = pack.batches(256)
+        loader = DataLoader(pack, batch_size=256, shuffle=True, drop_last=True)
+        return {
+            "JPEGs packed, checked and hashed": packed,
+            "JPEGs decoded only, one by one": singly,
+            "batches(256) from the pack": rate(lambda: sum(len(batch.images) for batch in batches)),
+            "DataLoader over the same pack": rate(lambda: 256 * sum(1 for _ in loader)),
+        }
+
+
+def table(metrics: dict[str, float]) -> str:
+    """Return the README's table of speeds."""
+    rows = [f"| {name} | {value:,.0f} |" for name, value in metrics.items()]
+    return "\n".join(["\n| on two CPU cores | per second |", "|---|---|", *rows, ""])
+
+
+def main() -> None:
+    """Measure, write ``data/benchmarks/foundation.json``, and rewrite the README's table."""
+    torch.set_num_threads(THREADS)
+    started = time.perf_counter()
+    measured = {}
+    for part in (toys, holes, similarity, reading):
+        measured |= part()
+        print("\n".join(f"{name:<40}{value:12,.0f}/s" for name, value in list(measured.items())), "\n")
+    record = results.record(
+        "benchmark",
+        parameters={"threads": THREADS, "cores": os.cpu_count()},
+        seconds=time.perf_counter() - started,
+        metrics=measured,
+    )
+    write_json(paths.benchmarks_dir() / "foundation.json", record)
+    readme = paths.REPOSITORY / "README.md"
+    text = refresh.between_marks(readme.read_text(encoding="utf-8"), "speeds", table(measured))
+    with whole_file(readme) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

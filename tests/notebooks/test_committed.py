@@ -1,0 +1,129 @@
+"""The committed notebooks: outputs that belong to the code, the anatomy, nothing private, and a smoke run of each."""
+
+import ast
+import base64
+import io
+import subprocess
+import sys
+
+import nbformat
+import papermill
+import pytest
+from PIL import Image
+
+from nblib import paths, runs
+
+SERIES = runs.available()
+PROFILES = sorted(path.stem for path in (paths.REPOSITORY / "notebooks" / "profiles").glob("*.yaml"))
+
+
+@pytest.fixture(params=SERIES, scope="module")
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def notebook(name):
+    return nbformat.read(SERIES[name], as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(notebook):
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def test_the_outputs_belong_to_the_code(notebook):
+    """The stamp was written by `make notebooks` right after it executed these very cells."""
+    assert notebook.metadata["nblib"]["stamp"] == runs.stamp(notebook), "edited since it was executed: make notebooks"
+
+
+def test_it_is_executed_in_order_without_an_error(notebook):
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert [output for output in outputs(notebook) if output.output_type == "error"] == []
+    assert [output for output in outputs(notebook) if output.get("name") == "stderr"] == []
+
+
+def test_its_format_is_the_common_one(notebook):
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5)
+    assert notebook.metadata["kernelspec"]["name"] == "python3"
+    assert "widgets" not in notebook.metadata
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+
+
+def test_it_begins_with_title_promise_and_parameters(notebook):
+    title, parameters = notebook.cells[:2]
+    assert title.source.startswith("# ")
+    assert "measured on two CPU cores" in title.source
+    assert parameters.metadata["tags"] == ["parameters"]
+    known = runs.defaults(notebook)
+    assert {"seed", "out"} <= set(known)
+    assert len(parameters.source.splitlines()) == len(known)
+    h1 = [line for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
+    assert len([line for line in h1 if line.startswith("# ")]) == 1
+
+
+def test_prose_is_at_least_half_and_cells_are_short(notebook):
+    prose = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    code = sum(len(cell.source.split()) for cell in code_cells(notebook))
+    assert prose >= code
+    for cell in code_cells(notebook):
+        lines = [line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")]
+        assert len(lines) <= 15, f"cell {cell.id} has {len(lines)} lines"
+
+
+def test_every_figure_has_a_text_for_those_who_cannot_see_it(notebook):
+    pictures = [output for output in outputs(notebook) if "image/png" in output.get("data", {})]
+    assert pictures
+    for output in pictures:
+        assert len(output.metadata.get("image/png", {}).get("alt", "")) > 30
+
+
+def test_it_is_light_enough_for_a_repository(name, notebook):
+    assert SERIES[name].stat().st_size < 3_000_000
+    for output in outputs(notebook):
+        if data := output.get("data", {}).get("image/png"):
+            assert max(Image.open(io.BytesIO(base64.b64decode(data))).size) < 2500
+
+
+def test_it_shows_toy_data_only_and_no_private_path(name, notebook):
+    assert runs.defaults(notebook)["dataset"].startswith("toy")
+    assert str(paths.REPOSITORY) not in SERIES[name].read_text(encoding="utf-8")
+
+
+def test_every_definition_is_used(notebook):
+    """A function that a cell defines is called later, so its words are tried and not only shown."""
+    trees = [ast.parse(cell.source) for cell in code_cells(notebook)]
+    defined = {node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
+    named = {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert defined <= named
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profiles_fit_the_notebooks(profile):
+    assert set(runs.profile(profile)) == set(SERIES)
+    assert set(runs.plan([], profile, {})) == set(SERIES)
+
+
+def test_there_is_a_profile_of_each_kind():
+    assert {"smoke", "class", "paper"} <= set(PROFILES)
+
+
+def test_its_smoke_copy_runs_cell_by_cell(name, notebook, tmp_path):
+    """Papermill sets the parameters of the smoke profile; nbval runs the copy and fails on the first error."""
+    given = {**runs.profile("smoke")[name], "out": str(tmp_path)}
+    copy = papermill.execute_notebook(notebook, str(tmp_path / f"{name}.ipynb"), given, prepare_only=True)
+    for cell in code_cells(copy):
+        cell.outputs, cell.execution_count = [], None
+    nbformat.write(copy, tmp_path / f"{name}.ipynb")
+    options = ["--nbval-lax", "--nbval-cell-timeout=300", "-p", "no:cacheprovider", "-W", "ignore", "-q"]
+    checked = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, f"--rootdir={tmp_path}", "-c", "/dev/null", f"{name}.ipynb"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout[-3000:] + checked.stderr[-2000:]
+    assert (tmp_path / "results.json").exists()
