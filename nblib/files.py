@@ -61,9 +61,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     ('all of it', 1)
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept: many writers choose the format by it.
-    handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix="-" + path.name, dir=path.parent)
+    with disk_full_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix is kept: many writers choose the format by it.
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix="-" + path.name, dir=path.parent)
     os.close(handle)
     partial = Path(name)
     try:
@@ -80,8 +81,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder to fill; on success it becomes `path` (replacing it), on failure it disappears."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=TEMPORARY, suffix="-" + path.name, dir=path.parent))
+    with disk_full_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=TEMPORARY, suffix="-" + path.name, dir=path.parent))
     try:
         with disk_full_explained(path):
             yield partial
