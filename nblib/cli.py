@@ -74,7 +74,8 @@ def info() -> None:
 
     import torch
 
-    from nblib import datasets, paths, results
+    from nblib import paths, results
+    from nblib.datasets import packs
     from nblib.files import existing_parent
 
     for name, version in results.versions().items():
@@ -84,7 +85,7 @@ def info() -> None:
     typer.echo(f"{'data':<24} {paths.data_dir()}")
     typer.echo(f"{'notebooks':<24} {paths.notebooks_dir()}")
     free = shutil.disk_usage(existing_parent(paths.data_dir())).free
-    cached = sum(pack.bytes for pack in datasets.packs.cached())
+    cached = sum(pack.bytes for pack in packs.cached())
     typer.echo(f"{'disk free':<24} {free / 1e9:.1f} GB; packs take {cached / 1e9:.2f} GB")
     typer.echo(f"{'needs':<24} 12 KB a picture at 64x64: toyfaces 0.3 GB, CelebA 2.5 GB; 2 GB of memory")
 
@@ -95,13 +96,14 @@ def data_list() -> None:
 
     Example: `nblib data list`
     """
-    from nblib import datasets
+    from nblib import paths
+    from nblib.datasets import KNOWN, packs
 
-    for name, what in datasets.KNOWN.items():
+    for name, what in KNOWN.items():
         typer.echo(f"{name:<10} {what}")
-    packs = datasets.packs.cached()
-    typer.echo(f"\n{len(packs)} packs in {datasets.packs.cache_dir()}")
-    for pack in packs:
+    cached = packs.cached()
+    typer.echo(f"\n{len(cached)} packs in {paths.cache_dir()}")
+    for pack in cached:
         typer.echo(f"  {pack.path.name:<48} {pack.count:>7} pictures  {pack.bytes / 1e6:8.1f} MB")
 
 
@@ -166,10 +168,10 @@ def data_clean() -> None:
 
     Example: `nblib data clean`
     """
-    from nblib import datasets
+    from nblib import paths
+    from nblib.datasets import packs
 
-    removed = datasets.packs.clean()
-    typer.echo(f"removed {removed} packs from {datasets.packs.cache_dir()}")
+    typer.echo(f"removed {packs.clean()} packs from {paths.cache_dir()}")
 
 
 @app.command()
@@ -183,6 +185,8 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first pictures only.")] = None,
     n: Annotated[int | None, typer.Option(min=10, help="Pictures of a toy set to draw.")] = None,
     size: Size = 64,
+    align: Align = None,
+    skip_corrupt: SkipCorrupt = False,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the methods that OUT holds complete.")] = False,
 ) -> None:
@@ -194,7 +198,7 @@ def evaluate(
 
     chosen = inpainters.available(data) if methods == "all" else [name.strip() for name in methods.split(",")]
     evaluation.check(masks, chosen)
-    pictures = datasets.load(data, root, size=size, n=n)
+    pictures = datasets.load(data, root, size=size, n=n, align=align, skip_corrupt=skip_corrupt)
     result = evaluation.evaluate(pictures, masks, chosen, split=split, seed=seed, limit=limit, out=out, resume=resume)
     typer.echo(result.text())
     typer.echo(f"results, table and figures: {out}")
