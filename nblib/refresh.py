@@ -58,10 +58,13 @@ def measure(done: dict[str, runs.Run]) -> dict[str, dict[str, Any]]:
 def committed_form(notebook: NotebookNode, measured: dict[str, dict[str, Any]]) -> NotebookNode:
     """Return an executed notebook as it is committed.
 
-    Without what papermill injected, widget state and per-run metadata; with the stamp of its code and the times.
+    Without what papermill injected, progress bars, widget state and per-run metadata; with the stamp of its code and
+    the times.
     """
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags" and value}
     title = notebook.cells[0]
     title.source = between_marks(title.source, "measured", times_line(measured))
@@ -69,6 +72,11 @@ def committed_form(notebook: NotebookNode, measured: dict[str, dict[str, Any]]) 
     notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     notebook.metadata["nblib"] = {"stamp": runs.stamp(notebook)}
     return nbformat.from_dict(notebook)
+
+
+def _is_progress(output: NotebookNode) -> bool:
+    """Whether an output is the progress bar of a pack being made, which only the first run shows."""
+    return output.get("name") == "stderr" and all("%|" in line for line in output.text.split("\r") if line.strip())
 
 
 def times_line(measured: dict[str, dict[str, Any]]) -> str:

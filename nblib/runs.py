@@ -293,6 +293,7 @@ def execute(
             {**given, **({"out": str(folder)} if "out" in defaults(notebook) else {})},
             progress_bar={"desc": name, "bar_format": BAR} if progress else False,
             timeout_func=seconds_left,
+            extra_arguments=["--log-level=40"],  # errors only: the kernel warns of its transport at every start
         )
     except papermill.PapermillExecutionError as failure:
         error = f"cell {failure.cell_index}: {failure.ename}: {failure.evalue}"

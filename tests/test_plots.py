@@ -1,0 +1,103 @@
+"""The figures show what they are given."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from nblib import plots
+
+
+def table() -> pd.DataFrame:
+    rows = {"good": (20.0, 19.0, 21.0, 0.97, 0.96, 0.98), "poor": (12.0, 11.5, 12.5, 0.92, 0.91, 0.93)}
+    columns = ["hole_psnr", "hole_psnr low", "hole_psnr high", "ssim", "ssim low", "ssim high"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def smallest_type(figure: plt.Figure) -> float:
+    figure.canvas.draw()
+    return min(text.get_fontsize() for text in figure.findobj(plt.Text) if text.get_text() and text.get_visible())
+
+
+def test_a_grid_holds_the_images_in_reading_order():
+    images = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 3, 4, 6) * 10
+    grid = plots.image_grid(images, columns=2, padding=1)
+    assert grid.shape == (3 * 5 + 1, 2 * 7 + 1, 3)
+    assert [int(grid[1 + 5 * (k // 2), 1 + 7 * (k % 2), 0]) for k in range(6)] == [0, 10, 20, 30, 40, 255]
+    assert (grid[0] == 255).all()
+
+
+def test_floats_are_taken_as_unit_range():
+    assert plots.image_grid(torch.full((1, 3, 2, 2), 0.5), padding=0).tolist() == [[[128] * 3] * 2] * 2
+    with pytest.raises(ValueError, match=r"\(3, 2, 2\); expected a batch"):
+        plots.image_grid(torch.zeros(3, 2, 2))
+    with pytest.raises(ValueError, match=r"\(0, 3, 2, 2\)"):
+        plots.image_grid(torch.zeros(0, 3, 2, 2))
+
+
+def test_show_images_draws_the_grid_into_what_it_is_given():
+    images = torch.rand(3, 3, 8, 8)
+    figure = plots.show_images(images, title="three")
+    assert np.array_equal(figure.axes[0].images[0].get_array(), plots.image_grid(images))
+    assert figure.axes[0].get_title() == "three"
+    ax = plt.Figure().add_subplot()
+    assert plots.show_images(images, ax=ax) is ax.figure
+
+
+def test_the_leaderboard_shows_every_method_mean_and_interval_best_on_top():
+    figure = plots.leaderboard_figure(table())
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["good", "poor"]
+    assert left.yaxis_inverted()
+    segments = left.collections[0].get_segments()
+    assert [segment[:, 0].tolist() for segment in segments] == [[19, 21], [11.5, 12.5]]
+    assert left.collections[1].get_offsets().tolist() == [[20, 0], [12, 1]]
+    assert [text.get_text() for text in right.texts] == ["0.970", "0.920"]
+    assert left.get_xlabel() == "PSNR in the hole (dB)"
+
+
+def test_a_method_without_a_value_leaves_a_gap():
+    gap = table()
+    gap.loc["poor"] = np.nan
+    figure = plots.leaderboard_figure(gap)
+    figure.canvas.draw()
+    assert [text.get_text() for text in figure.axes[0].texts] == ["20.0"]
+
+
+def test_the_gallery_has_a_row_for_original_masked_and_each_method():
+    images = torch.randint(255, (3, 3, 8, 8), dtype=torch.uint8)
+    masks = torch.zeros(3, 1, 8, 8, dtype=torch.bool)
+    masks[..., 2:5, 2:5] = True
+    captions = {"zero": ["a", "b", "c"]}
+    figure = plots.gallery_figure(images, masks, {"zero": images.masked_fill(masks, 0)}, captions)
+    assert len(figure.axes) == 9
+    assert [figure.axes[k].get_ylabel() for k in (0, 3, 6)] == ["original", "masked", "zero"]
+    shown = np.stack([ax.images[0].get_array() for ax in figure.axes]).reshape(3, 3, 8, 8, 3)
+    assert np.array_equal(shown[0], images.permute(0, 2, 3, 1))
+    assert (shown[1][:, 2:5, 2:5] == 128).all()
+    assert (shown[2][:, 2:5, 2:5] == 0).all()
+    assert [ax.get_xlabel() for ax in figure.axes[6:]] == ["a", "b", "c"]
+
+
+def test_the_histogram_counts_every_image_once_per_method():
+    values = {"telea": torch.rand(50), "gray": np.append(np.random.default_rng(0).random(40), np.nan)}
+    figure = plots.ssim_histogram(values)
+    ax = figure.axes[0]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["telea", "gray"]
+    assert ax.get_ylabel() == "images"
+    bars = plots.ssim_histogram({"telea": values["telea"]}, bins=10)
+    steps = bars.axes[0].collections[0].get_paths()[0].vertices
+    assert steps[:, 1].max() <= 50
+
+
+def test_figures_are_large_enough_to_read_and_leave_nothing_open():
+    gallery = plots.gallery_figure(
+        torch.rand(2, 3, 8, 8),
+        torch.zeros(2, 1, 8, 8, dtype=torch.bool),
+        {"a": torch.rand(2, 3, 8, 8)},
+        {"a": ["1", "2"]},
+    )
+    for figure in (plots.leaderboard_figure(table()), plots.ssim_histogram({"a": torch.rand(9)}), gallery):
+        assert smallest_type(figure) >= 12
+    assert plt.get_fignums() == []
