@@ -52,7 +52,8 @@ def join_parameters(arguments: list[str]) -> list[str]:
     joined, rest = [], list(arguments)
     while rest:
         joined.append(rest.pop(0))
-        if joined[-1] in ("-p", "--parameter") and len(rest) > 1 and "=" not in rest[0]:
+        named = joined[-1] in ("-p", "--parameter") and len(rest) > 1 and "=" not in rest[0]
+        if named and not rest[1].startswith("--"):  # a value may be negative, but is no option
             joined.append(f"{rest.pop(0)}={rest.pop(0)}")
     return joined
 
@@ -197,7 +198,7 @@ def evaluate(
     from nblib import datasets, evaluation, inpainters
 
     chosen = inpainters.available(data) if methods == "all" else [name.strip() for name in methods.split(",")]
-    evaluation.check(masks, chosen)
+    evaluation.check(masks, chosen, split)
     pictures = datasets.load(data, root, size=size, n=n, align=align, skip_corrupt=skip_corrupt)
     result = evaluation.evaluate(pictures, masks, chosen, split=split, seed=seed, limit=limit, out=out, resume=resume)
     typer.echo(result.text())

@@ -24,6 +24,7 @@ from nblib import inpainters, metrics, plots, results
 from nblib import masks as holes
 from nblib.answers import METRICS, SHOWN, Answers, Questions, Settings, answer
 from nblib.datasets import ImageSet
+from nblib.datasets.splits import PARTS
 from nblib.files import whole_file, write_json
 from nblib.inpainters import Inpainter
 
@@ -185,15 +186,17 @@ class Evaluation:
         return [f"{psnr:.1f} dB · {ssim:.3f}" for psnr, ssim in pairs]
 
 
-def check(masks_protocol: str, methods: Sequence[str | Inpainter]) -> list[Inpainter]:
+def check(masks_protocol: str, methods: Sequence[str | Inpainter], split: str = "test") -> list[Inpainter]:
     """Return the methods as inpainters.
 
     Raises
     ------
     ValueError
-        If the protocol or a method is unknown, there is no method, or two share a name.
+        If the protocol, the split or a method is unknown, there is no method, or two share a name.
     """
     holes.sampler(masks_protocol)
+    if split not in PARTS:
+        raise ValueError(f"split={split!r}: there are {', '.join(PARTS)}")
     found = [inpainters.load(method) if isinstance(method, str) else method for method in methods]
     names = [inpainter.name for inpainter in found]
     if not names:
@@ -256,7 +259,7 @@ def evaluate(
     (['mean', 'gray'], 5)
     """
     started = time.perf_counter()
-    found = check(masks_protocol, methods)
+    found = check(masks_protocol, methods, split)
     questions = Questions.pose(dataset, masks_protocol, split, seed, limit, batch_size)
     if out is not None:
         _prepare(Path(out), questions.settings, resume)

@@ -188,11 +188,11 @@ def strip_figure(stages: Mapping[str, Tensor], *, columns: int = 6) -> Figure:
     """Draw versions of one picture, uint8 (3, H, W) or float in [0, 1], side by side under their names."""
     lines = math.ceil(len(stages) / columns)
     figure = _new_figure(2.1 * min(columns, len(stages)), 2.45 * lines)
-    panels = figure.subplots(lines, min(columns, len(stages)), squeeze=False).flat
+    panels = list(figure.subplots(lines, min(columns, len(stages)), squeeze=False).flat)
     for ax, (name, picture) in zip(panels, stages.items(), strict=False):
         _draw(ax, image_grid(picture[None], padding=0))
         ax.set_title(name, fontsize=16)
-    for ax in list(panels)[len(stages) :]:
+    for ax in panels[len(stages) :]:
         ax.remove()
     return figure
 

@@ -63,9 +63,11 @@ def committed_form(notebook: NotebookNode, measured: dict[str, dict[str, Any]]) 
     """
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags" and value}
+    for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
+        cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
+        for counted in (cell, *(output for output in cell.outputs if "execution_count" in output)):
+            counted.execution_count = number
     title = notebook.cells[0]
     title.source = between_marks(title.source, "measured", times_line(measured))
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -121,7 +123,7 @@ def write_readme(path: Path, measured: dict[str, dict[str, Any]]) -> None:
         title, promise = pages.title_and_promise(nbformat.read(runs.available()[name], as_version=4))
         times = [f"{profiles[profile]['seconds']:.0f} s" for profile in PROFILES]
         memory = f"{max(entry['peak_memory_mb'] for entry in profiles.values()) / 1000:.1f} GB"
-        rows.append(f"| [{name}](notebooks/{name}.ipynb) {title} | {promise} | {' | '.join(times)} | {memory} |")
+        rows.append(f"| [{name[:2]} {title}](notebooks/{name}.ipynb) | {promise} | {' | '.join(times)} | {memory} |")
     text = between_marks(path.read_text(encoding="utf-8"), "notebooks", "\n" + "\n".join(rows) + "\n")
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")

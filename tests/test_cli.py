@@ -73,7 +73,7 @@ def test_wrong_use_ends_with_2_names_the_value_and_writes_nothing(arguments, mes
 
 
 def test_evaluate_writes_table_figures_and_results(capsys, tmp_path):
-    arguments = ["evaluate", "--n", 60, "--methods", "gray,telea", "--limit", 4, "--out", tmp_path]
+    arguments = ["evaluate", "--n", 120, "--methods", "gray,telea", "--limit", 4, "--out", tmp_path]
     status, out, _ = nblib(*arguments, capsys=capsys)
     assert status == 0
     assert "telea" in out

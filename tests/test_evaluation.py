@@ -90,7 +90,7 @@ def test_every_batch_draws_anew():
         return images
 
     run([Inpainter("noise", fill, stochastic=True)], batch_size=6)
-    assert not torch.equal(*drawn)
+    assert not torch.equal(*drawn[1:])  # the first call warms up
 
 
 def test_the_table_is_sorted_and_timed():
@@ -208,15 +208,15 @@ def test_interrupted_it_keeps_the_complete_methods_and_resumes(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(methods, out=tmp_path)
     assert not (tmp_path / "results.json").exists()
-    assert calls == ["first"]
+    asked = len(calls)
     found = run([methods[0], white("second")], out=tmp_path, resume=True)
-    assert calls == ["first"]  # not asked again
+    assert len(calls) == asked  # not asked again
     assert list(found.answers) == ["first", "second"]
     uninterrupted = run([white("first"), white("second")])
     for name in NAMES:
         assert np.array_equal(found.answers["first"].values[name], uninterrupted.answers["first"].values[name])
     run(methods[:1], out=tmp_path)  # without resume all is asked anew, and what was there is gone
-    assert calls == ["first"] * 2
+    assert len(calls) == 2 * asked > 0
     assert [path.stem for path in (tmp_path / "methods").iterdir()] == ["first"]
 
 

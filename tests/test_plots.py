@@ -101,3 +101,35 @@ def test_figures_are_large_enough_to_read_and_leave_nothing_open():
     for figure in (plots.leaderboard_figure(table()), plots.ssim_histogram({"a": torch.rand(9)}), gallery):
         assert smallest_type(figure) >= 12
     assert plt.get_fignums() == []
+
+
+def test_a_strip_has_one_named_panel_per_stage():
+    stages = {f"stage {k}": torch.rand(3, 8, 8) for k in range(8)}
+    figure = plots.strip_figure(stages, columns=3)
+    assert [ax.get_title() for ax in figure.axes] == list(stages)
+    assert all(ax.images for ax in figure.axes)
+
+
+def test_rows_share_their_pictures_order():
+    rows = {"dark": torch.zeros(3, 3, 8, 8), "bright": torch.ones(3, 3, 8, 8)}
+    figure = plots.rows_figure(rows, {"bright": ["a", "b", "c"]})
+    assert [ax.get_ylabel() for ax in figure.axes] == ["dark", "", "", "bright", "", ""]
+    assert [ax.get_xlabel() for ax in figure.axes[3:]] == ["a", "b", "c"]
+    assert figure.axes[0].images[0].get_array().max() == 0
+    assert figure.axes[5].images[0].get_array().min() == 255
+
+
+def test_a_shown_figure_carries_its_text(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda figure, metadata: shown.append((figure, metadata)))
+    figure = plots.show_images(torch.zeros(2, 3, 8, 8))
+    plots.show(figure, "Two black squares.")
+    assert shown == [(figure, {"image/png": {"alt": "Two black squares."}})]
+
+
+def test_a_hole_is_shown_gray():
+    masks = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    masks[..., 1, 2] = True
+    shown = plots.with_hole(torch.ones(1, 3, 4, 4), masks)
+    assert shown[0, :, 1, 2].tolist() == [128] * 3
+    assert (shown == 255).sum() == 3 * 15
