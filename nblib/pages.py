@@ -13,6 +13,8 @@ from nbformat import NotebookNode
 from nblib import results
 from nblib.files import whole_file
 
+TEMPLATES = Path(__file__).parent / "templates"
+
 if TYPE_CHECKING:  # `runs` imports this module
     from nblib.runs import Outcome, Run
 
@@ -45,7 +47,7 @@ def write_notebook_page(notebook: Path, page: Path) -> None:
     FileNotFoundError
         If there is no such notebook.
     """
-    exporter = HTMLExporter(embed_images=True)
+    exporter = HTMLExporter(template_name="page", extra_template_basedirs=[str(TEMPLATES)])
     body, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4), {"metadata": {"name": notebook.stem}})
     with whole_file(page) as partial:
         partial.write_text(body, encoding="utf-8")
@@ -53,7 +55,7 @@ def write_notebook_page(notebook: Path, page: Path) -> None:
 
 def index_page(run: "Run") -> str:
     """Return the page that shows a run at a glance."""
-    loader = jinja2.PackageLoader("nblib")
+    loader = jinja2.FileSystemLoader(TEMPLATES)
     template = jinja2.Environment(loader=loader, autoescape=True).get_template("index.html.jinja")
     entries = [_entry(run.out, name, outcome) for name, outcome in sorted(run.outcomes.items())]
     return template.render(run=run, entries=entries, versions=results.versions())
