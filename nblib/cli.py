@@ -6,10 +6,24 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from nblib import __version__
 
+
+class Verbs(TyperGroup):
+    """The verbs of the command line; Ctrl-C is met here, as typer ends on it without a word."""
+
+    def invoke(self, ctx: typer.Context) -> None:
+        """Run the verb; Ctrl-C ends with status 130."""
+        try:
+            super().invoke(ctx)
+        except KeyboardInterrupt:
+            _fail("interrupted; what was complete is kept", 130)
+
+
 app = typer.Typer(
+    cls=Verbs,
     help="Fill in the missing parts of pictures: data, evaluation and the notebooks of the course.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -31,14 +45,12 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.showwarning = _print_warning
     try:
         app(join_parameters(sys.argv[1:] if arguments is None else arguments))
-    except KeyboardInterrupt:
-        _fail("interrupted; what was complete is kept", 130)
     except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
-        _fail(str(error), 2)
+        _fail(_said(error), 2)
     except ModuleNotFoundError as error:
         _fail(f"{error}: this verb needs more than the base; `pip install -e '.[dev]'` brings it", 1)
     except (OSError, RuntimeError) as error:
-        _fail(error.strerror if isinstance(error, OSError) and error.strerror else str(error), 1)
+        _fail(_said(error), 1)
 
 
 def join_parameters(arguments: list[str]) -> list[str]:
@@ -176,8 +188,48 @@ def data_clean() -> None:
 
 
 @app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="dcgan or classifier")],
+    data: Annotated[str, typer.Option(help="Data set: toyfaces, toycars, celeba, cars, folder.")] = "toyfaces",
+    root: Root = None,
+    n: Annotated[int | None, typer.Option(min=10, help="Pictures of a toy set to draw.")] = None,
+    size: Size = 64,
+    align: Align = None,
+    skip_corrupt: SkipCorrupt = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="How many steps.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="How many times through the training pictures.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="How long; the first limit that is reached ends it.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    seed: Seed = 0,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another hyper-parameter of the recipe.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run (default: a new one under runs/).")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in OUT.")] = False,
+    devices: Annotated[int, typer.Option(min=1, help="Processes (GPUs) that train together.")] = 1,
+) -> None:
+    """Train networks: checkpoints, metrics.csv, sample grids, and at the end weights with their cards.
+
+    Example: `nblib train dcgan --data toyfaces --minutes 15 --out runs/dcgan`
+    """
+    from nblib import datasets, paths, weights
+
+    given = {"batch_size": batch_size, "lr": lr, "seed": seed}
+    hyper = {key: value for key, value in given.items() if value is not None}
+    hyper |= dict(_name_and_value(text, "--set") for text in setting or [])
+    if resume and out is None:
+        raise ValueError("--resume: which run? give its folder with --out")
+    out = out or paths.fresh_folder(f"{data}-{name}")
+    pictures = datasets.load(data, root, size=size, n=n, align=align, skip_corrupt=skip_corrupt)
+    length = {"steps": steps, "epochs": epochs, "minutes": minutes}
+    for path in weights.train(name, pictures, out, **length, hyper=hyper, resume=resume, devices=devices):
+        typer.echo(path)
+
+
+@app.command()
 def evaluate(
-    out: Annotated[Path, typer.Option(help="Folder for results.json, table.csv and the figures.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for results.json, table.csv and the figures.")],
     data: Annotated[str, typer.Option(help="Data set: toyfaces, toycars, celeba, cars, folder.")] = "toyfaces",
     root: Root = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
@@ -208,7 +260,7 @@ def evaluate(
 @app.command()
 def fill(
     images: Annotated[list[Path], typer.Argument(help="Photos, of any size.")],
-    out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the pictures.")],
     mask: Annotated[
         str, typer.Option(help="A black-and-white picture (white = hole), or center, seed, big …")
     ] = "center",
@@ -237,7 +289,9 @@ def run(
         list[str] | None,
         typer.Option("-p", "--parameter", metavar="NAME VALUE", help="Set a parameter; may be given several times."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder (default: a new one under runs/).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="The run's folder (default: a new one under runs/).")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what OUT holds complete.")] = False,
     cell_timeout: Annotated[int, typer.Option(min=1, help="Seconds a cell may take.")] = 1800,
     total_timeout: Annotated[int, typer.Option(min=1, help="Seconds a notebook may take.")] = 7200,
@@ -256,7 +310,7 @@ def run(
     done = runs.run(
         notebooks or [],
         profile=profile,
-        parameters=dict(_name_and_value(given) for given in parameter or []),
+        parameters=dict(_name_and_value(given, "-p") for given in parameter or []),
         out=out,
         resume=resume,
         cell_timeout=cell_timeout,
@@ -284,15 +338,22 @@ def lab(
     raise typer.Exit(jupyter.serve(notebook, port=port, browser=not no_browser))
 
 
-def _name_and_value(given: str) -> tuple[str, str]:
+def _name_and_value(given: str, option: str) -> tuple[str, str]:
     name, separator, value = given.partition("=")
     if not separator:
-        raise ValueError(f"-p {given}: give a name and a value, as in `-p steps 100`")
+        raise ValueError(f"{option} {given}: give a name and a value, as in `{option} steps=100`")
     return name, value
 
 
 def _print_warning(message, category, filename, lineno, file=None, line=None) -> None:
     typer.echo(f"warning: {message}", err=True)
+
+
+def _said(error: Exception) -> str:
+    """Return the message of an error; the system's own begin with the file."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def _fail(message: str, status: int) -> None:

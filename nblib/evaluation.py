@@ -167,7 +167,7 @@ class Evaluation:
         answers = {name: Answers.load(_answers_path(folder, name)) for name in record["methods"]}
         with np.load(folder / "questions.npz", allow_pickle=False) as stored:
             shares, drawn, images, masks = (stored[key] for key in ("shares", "drawn", "images", "masks"))
-        settings = Settings(**json.loads((folder / "settings.json").read_text(encoding="utf-8")))
+        settings = Settings(**_read_settings(folder / "settings.json"))
         tensors = torch.from_numpy(images), torch.from_numpy(masks)
         return cls(settings, shares, drawn if len(drawn) else None, *tensors, answers, record["seconds"])
 
@@ -285,7 +285,7 @@ def _prepare(out: Path, settings: Settings, resume: bool) -> None:
     """Make `out` ready: refuse to resume other questions, or clear what an earlier evaluation left."""
     path = out / "settings.json"
     if resume and path.exists():
-        before, now = json.loads(path.read_text(encoding="utf-8")), asdict(settings)
+        before, now = _read_settings(path), asdict(settings)
         differences = [
             f"{key}: {before.get(key)!r} there, {now[key]!r} now" for key in now if before.get(key) != now[key]
         ]
@@ -296,6 +296,16 @@ def _prepare(out: Path, settings: Settings, resume: bool) -> None:
         old.unlink()
     (out / "results.json").unlink(missing_ok=True)
     write_json(path, asdict(settings))
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged ({error}); choose a new folder") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: damaged (no settings in it); choose a new folder")
+    return found
 
 
 def _answers_path(out: Path, method: str) -> Path:

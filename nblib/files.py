@@ -34,7 +34,7 @@ def disk_full_explained(target: Path) -> Iterator[None]:
         free = shutil.disk_usage(existing_parent(target)).free
         raise OSError(
             error.errno,
-            f"the disk is full ({free / 1e6:.0f} MB left) while writing {target}; nothing was kept. "
+            f"the disk is full ({free / 1e6:.0f} MB left) while writing {target}; nothing of it was kept. "
             "Free some space (`nblib data clean` removes cached packs) or choose another folder",
         ) from error
 

@@ -56,8 +56,10 @@ def fill_photos(
     """
     fillers = [inpainters.load(name) for name in methods]
     stems = [path.stem for path in photos]
-    if twice := [stem for stem, count in Counter(stems).items() if count > 1]:
-        raise ValueError(f"two photos are called {twice[0]}, so their results would overwrite each other; rename one")
+    if twice := _repeated(methods):
+        raise ValueError(f"method {twice!r} is given twice; name each once")
+    if twice := _repeated(stems):
+        raise ValueError(f"two photos are called {twice}, so their results would overwrite each other; rename one")
     opened = [open_photo(path, size) for path in photos]
     wanted = _holes(mask, opened, size, seed)
     small = torch.stack([F.adaptive_max_pool2d(_cut(hole, photo).float(), size) for hole, photo in wanted]) > 0
@@ -79,6 +81,11 @@ def fill_photos(
                 written.append(_save(result, out / f"{stem}-{name}.png"))
                 written.append(_save(photo.paste(result, hole), out / f"{stem}-{name}-full.png"))
     return written
+
+
+def _repeated(names: list[str]) -> str | None:
+    """Return the first name that comes more than once, or None."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def _holes(mask: str, photos: list[Photo], size: int, seed: int) -> list[tuple[Tensor, Photo]]:

@@ -25,12 +25,16 @@ def command(notebook: Path | None = None, *, port: int | None = None, browser: b
     ------
     FileNotFoundError
         If JupyterLab is not installed, or `notebook` does not exist.
+    ValueError
+        If `notebook` lies outside the repository.
     """
     if importlib.util.find_spec("jupyterlab") is None:
         raise FileNotFoundError("JupyterLab is not installed here; `pip install -e '.[dev]'` brings it")
-    target = Path(notebook or paths.notebooks_dir()).absolute()
+    target = Path(notebook or paths.notebooks_dir()).resolve()
     if not target.exists():
         raise FileNotFoundError(f"{target}: no such notebook; `nblib run --list` names them")
+    if not target.is_relative_to(paths.REPOSITORY):
+        raise ValueError(f"{target} lies outside {paths.REPOSITORY}, the folder that the lab shows; copy it there")
     line = [
         *(sys.executable, "-m", "jupyterlab"),
         "--ServerApp.ip=127.0.0.1",

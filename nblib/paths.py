@@ -59,3 +59,14 @@ def out_dir(out: str | Path) -> Path:
     folder = REPOSITORY / Path(out).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def fresh_folder(name: str) -> Path:
+    """Return a folder under ``runs/`` that does not exist yet."""
+    base = REPOSITORY / "runs" / name
+    number = 2
+    folder = base
+    while folder.exists():
+        folder = base.with_name(f"{name}-{number}")
+        number += 1
+    return folder

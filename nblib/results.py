@@ -31,7 +31,7 @@ def versions() -> dict[str, str]:
 
 
 def device_name(device: torch.device | str = "cpu") -> str:
-    """Return what computed a result: the GPU's name, or the processor and its cores."""
+    """Return what computed a result: the GPU's name, or the kind of processor and the threads torch uses."""
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -6,7 +6,6 @@ says how each ended, and ``index.html`` to look at.
 
 import ast
 import contextlib
-import difflib
 import hashlib
 import json
 import time
@@ -24,6 +23,7 @@ from nbformat import NotebookNode
 
 from nblib import pages, paths, results
 from nblib.files import whole_file, write_json
+from nblib.parameters import bind
 
 COMPLETE, FAILED, INTERRUPTED = "complete", "failed", "interrupted"
 
@@ -152,31 +152,6 @@ def parameters_of(names: list[str]) -> dict[str, dict[str, Any]]:
     return {name: defaults(nbformat.read(path, as_version=4)) for name, path in select(names).items()}
 
 
-def bind(name: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `given` with each value checked against, and turned into, the type of the default of that name.
-
-    Text (from a command line or YAML, where ``1e-4`` is text) is read as the type of the default.
-
-    Raises
-    ------
-    ValueError
-        If the notebook `name` has no such parameter (the nearest one is named), or the value has another type.
-
-    Examples
-    --------
-    >>> bind("01_gan", {"steps": 100, "lr": 2e-4, "tag": ""}, {"steps": "50", "lr": "1e-4", "tag": "007"})
-    {'steps': 50, 'lr': 0.0001, 'tag': '007'}
-    """
-    for parameter in given:
-        if parameter not in known:
-            near = difflib.get_close_matches(parameter, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{name} has no parameter {parameter!r}; {hint}It has: {', '.join(known)}")
-    return {
-        parameter: _as_type_of(known[parameter], value, f"{name}: {parameter}") for parameter, value in given.items()
-    }
-
-
 def profile(name: str) -> dict[str, dict[str, Any]]:
     """Return the parameters that profile `name` sets, by notebook.
 
@@ -251,7 +226,7 @@ def run(
         If `out` holds a run already and `resume` is off.
     """
     planned = plan(names or [], profile, parameters or {})
-    folder = Path(out) if out else fresh_folder(f"{datetime.now():%Y%m%d-%H%M%S}-{profile}")
+    folder = Path(out) if out else paths.fresh_folder(f"{datetime.now():%Y%m%d-%H%M%S}-{profile}")
     current = _open_run(folder.absolute(), profile, resume)
     for name, (path, given) in planned.items():
         notebook = nbformat.read(path, as_version=4)
@@ -293,7 +268,7 @@ def execute(
             {**given, **({"out": str(folder)} if "out" in defaults(notebook) else {})},
             progress_bar={"desc": name, "bar_format": BAR} if progress else False,
             timeout_func=seconds_left,
-            extra_arguments=["--log-level=40"],  # errors only: the kernel warns of its transport at every start
+            extra_arguments=["--log-level=50"],  # else the kernel warns at every start, and a traceback follows Ctrl-C
         )
     except papermill.PapermillExecutionError as failure:
         error = f"cell {failure.cell_index}: {failure.ename}: {failure.evalue}"
@@ -311,17 +286,6 @@ def execute(
 BAR = "{desc:<24} {percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt} cells, {elapsed} so far, {remaining} to go"
 
 
-def fresh_folder(name: str) -> Path:
-    """Return a folder under ``runs/`` that does not exist yet."""
-    base = paths.REPOSITORY / "runs" / name
-    number = 2
-    folder = base
-    while folder.exists():
-        folder = base.with_name(f"{name}-{number}")
-        number += 1
-    return folder
-
-
 def _open_run(folder: Path, profile_name: str, resume: bool) -> Run:
     """Return the run in `folder` to go on with, or a new one."""
     if not (folder / "run.json").exists():
@@ -332,20 +296,3 @@ def _open_run(folder: Path, profile_name: str, resume: bool) -> Run:
     if found.profile != profile_name:
         raise ValueError(f"{folder} is a run of profile {found.profile!r}, not {profile_name!r}; choose another --out")
     return found
-
-
-def _as_type_of(default: Any, value: Any, where: str) -> Any:
-    """Return `value` as the type of `default`; None as default takes anything."""
-    wanted = type(default)
-    if default is None or (type(value) is wanted and not isinstance(value, str)) or wanted is str is type(value):
-        return value
-    text = value if isinstance(value, str) else repr(value)
-    try:
-        read = yaml.safe_load(text) if wanted is bool else ast.literal_eval(text)
-    except (ValueError, SyntaxError, yaml.YAMLError):
-        read = text
-    if wanted is float and type(read) is int:
-        read = float(read)
-    if type(read) is not wanted:
-        raise ValueError(f"{where}={value!r} is not of type {wanted.__name__}, like its default {default!r}")
-    return read

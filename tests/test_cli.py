@@ -1,6 +1,8 @@
 """The command line as a user meets it: exit status, message, nothing half-written."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +64,8 @@ def test_info_names_device_and_paths(capsys):
         (["run", "00", "-p", "limit", "--out", "OUT"], "give a name and a value"),
         (["fill", "/nowhere.jpg", "--out", "OUT"], "/nowhere.jpg"),
         (["lab", "/nowhere.ipynb"], "no such notebook"),
+        (["lab", os.devnull], "lies outside"),
+        (["fill", "/nowhere.jpg", "--methods", "gray,gray", "--out", "OUT"], "'gray' is given twice"),
     ],
 )
 def test_wrong_use_ends_with_2_names_the_value_and_writes_nothing(arguments, message, capsys, tmp_path):
@@ -71,6 +75,36 @@ def test_wrong_use_ends_with_2_names_the_value_and_writes_nothing(arguments, mes
     assert message in err
     assert err.startswith("error: ")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("arguments", [["evaluate"], ["fill", "/nowhere.jpg"], ["run"]], ids=lambda verb: verb[0])
+def test_a_file_in_place_of_the_folder_to_write_is_named(arguments, capsys, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    status, _, err = nblib(*arguments, "--out", tmp_path / "file", capsys=capsys)
+    assert status == 2
+    assert "Invalid value for '--out'" in err
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; what was complete is kept"),
+        (PermissionError(errno.EACCES, "Permission denied", "/closed/out"), 1, "/closed/out: Permission denied"),
+        (OSError(errno.ENOSPC, "the disk is full"), 1, "the disk is full"),
+        (ModuleNotFoundError("No module named 'papermill'"), 1, "pip install -e '.[dev]'"),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_told_in_a_line(error, status, message, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("nblib.datasets.load", fail)
+    found, _, err = nblib("data", "make", "toyfaces", capsys=capsys)
+    assert found == status
+    assert err.startswith("error: ")
+    assert message in err
+    assert len(err.splitlines()) == 1
 
 
 def test_evaluate_writes_table_figures_and_results(capsys, tmp_path):

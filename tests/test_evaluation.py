@@ -244,6 +244,14 @@ def test_damaged_answers_are_named(tmp_path):
         run(["gray"], out=tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("text", ["", "[]"])
+def test_damaged_settings_are_named(tmp_path, text):
+    run(["gray"], out=tmp_path)
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(ValueError, match=r"settings\.json: damaged .*choose a new folder"):
+        run(["gray"], out=tmp_path, resume=True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -89,9 +89,9 @@ def test_commands_in_the_documents_exist():
     verbs = {command.callback.__name__ for command in app.registered_commands} | {"data"}
     sub = {command.callback.__name__.removeprefix("data_") for command in data_app.registered_commands}
     for path in tracked("*.md"):
-        for verb, second in re.findall(r"`?nblib ([a-z]+) ?([a-z]*)", path.read_text(encoding="utf-8")):
-            if verb in verbs:
-                assert verb != "data" or second in sub | {""}, f"{path.name}: nblib data {second}"
+        for verb, second in re.findall(r"(?:^|`|bin/)nblib ([a-z]+) ?([a-z]*)", path.read_text("utf-8"), re.MULTILINE):
+            assert verb in verbs, f"{path.name}: nblib {verb}"
+            assert verb != "data" or second in sub | {""}, f"{path.name}: nblib data {second}"
         targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
         for target in re.findall(r"`make ([a-z-]+)", path.read_text(encoding="utf-8")):
             assert target in targets, f"{path.name}: make {target}"

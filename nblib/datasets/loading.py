@@ -196,9 +196,10 @@ def refuse_damaged(damaged: dict[str, str], of: int, origin: Path) -> None:
     if damaged:
         first = "; ".join(f"{file} {reason}" for file, reason in list(damaged.items())[:5])
         more = f"; and {len(damaged) - 5} more" if len(damaged) > 5 else ""
+        some = len(damaged) < of
+        rest = ", or leave them out with skip_corrupt=True (--skip-corrupt)" if some else "; there are no others"
         raise ValueError(
-            f"{origin}: {len(damaged)} of {of} pictures cannot be used: {first}{more}. "
-            "Repair or remove them, or leave them out with skip_corrupt=True (--skip-corrupt)"
+            f"{origin}: {len(damaged)} of {of} pictures cannot be used: {first}{more}. Repair or remove them{rest}"
         )
 
 

@@ -1,6 +1,6 @@
 """A data set before it is packed: encoded pictures, what is known about each, and the frame they are cut by."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,6 @@ class Source:
     landmark_names: tuple[str, ...] = ()
     identities: np.ndarray | None = None
     sequential: bool = False
-    notes: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.files)

@@ -9,9 +9,10 @@ import sys
 import nbformat
 import papermill
 import pytest
+import torch
 from PIL import Image
 
-from nblib import paths, runs
+from nblib import baselines, metrics, paths, runs
 
 SERIES = runs.available()
 PROFILES = sorted(path.stem for path in (paths.REPOSITORY / "notebooks" / "profiles").glob("*.yaml"))
@@ -101,6 +102,30 @@ def test_every_definition_is_used(notebook):
     defined = {node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
     named = {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert defined <= named
+
+
+def definition(name, function, **around):
+    """A function as a cell of a notebook defines it."""
+    for cell in code_cells(nbformat.read(SERIES[name], as_version=4)):
+        for node in ast.parse(cell.source).body:
+            if isinstance(node, ast.FunctionDef) and node.name == function:
+                exec(compile(ast.Module([node], []), name, "exec"), around)
+                return around[function]
+    raise LookupError(f"{name} does not define {function}")
+
+
+def test_the_tours_ssim_is_the_librarys():
+    output, truth = torch.rand(2, 5, 3, 20, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = definition("00_tour", "ssim", torch=torch)(output, truth)
+    torch.testing.assert_close(found, metrics.ssim(output, truth), rtol=0, atol=1e-6)
+
+
+def test_the_leaderboards_harmonic_fill_is_the_librarys():
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    holes = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    holes[0, :, 4:14, 8:20], holes[1, :, 20:32, 0:9] = True, True  # one of them at the border
+    found = definition("09_leaderboard", "harmonic", torch=torch)(images, holes)
+    torch.testing.assert_close(found, baselines.harmonic(images, holes), rtol=0, atol=5e-3)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
