@@ -141,20 +141,6 @@ def test_of_two_packers_one_packs_and_the_other_waits_and_reads(pictures, data_d
     assert len(packs.cached()) == 1
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 2 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no small disk to fill: mounting one is not permitted here ({mounted.stderr.strip()})")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_what_will_not_fit_is_refused_before_it_is_begun(pictures, small_disk, monkeypatch):
     monkeypatch.setenv("NBLIB_DATA", str(small_disk))
     with pytest.raises(OSError, match=r"a pack of 10 MB does not fit on the disk of .*disk.* \(2 MB are free\)"):

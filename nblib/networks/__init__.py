@@ -1,0 +1,12 @@
+"""Networks: modules that map tensors and do nothing else; losses, optimisers and files live elsewhere.
+
+===============  ==========================================================
+room             idea
+===============  ==========================================================
+`dcgan`          generator and discriminator of convolutions alone
+`classifier`     attributes of a picture, and the features they are read from
+===============  ==========================================================
+
+Each network keeps its constructor's arguments as attributes of the same names: from them a checkpoint can build it
+again.
+"""

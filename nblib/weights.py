@@ -1,0 +1,152 @@
+"""Train a recipe by name and write its weights with their cards: what ``nblib train`` does."""
+
+import inspect
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nblib import checkpoints
+from nblib.datasets.imageset import ImageSet
+from nblib.features import feature_distance
+from nblib.images import uint8_to_signed
+from nblib.parameters import bind
+from nblib.recipes import RECIPES, Recipe
+from nblib.training import GANTraining, Training, fit
+
+COMPARED = 2000  # pictures of each kind for the distances on a card
+
+
+def recipe(name: str, images: ImageSet, given: Mapping[str, Any] | None = None) -> Recipe:
+    """Return the recipe `name` for the training split of a set, with the hyper-parameters in `given`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such recipe or hyper-parameter, or a value has the wrong type.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"{name!r}: no such training; choose from {', '.join(RECIPES)}")
+    signature = inspect.signature(RECIPES[name]).parameters
+    known = {key: entry.default for key, entry in signature.items() if entry.kind is entry.KEYWORD_ONLY}
+    return RECIPES[name](images.split("train"), **bind(name, known, given or {}))
+
+
+def train(
+    name: str,
+    images: ImageSet,
+    out: str | Path,
+    *,
+    steps: int | None = None,
+    epochs: float | None = None,
+    minutes: float | None = None,
+    hyper: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    devices: int = 1,
+) -> list[Path]:
+    """Train until the first of the given lengths is reached; write ``weights/`` in `out`, and return what was written.
+
+    Parameters
+    ----------
+    name : str
+        A key of `nblib.recipes.RECIPES`.
+    images : ImageSet
+        The whole set: its training split is learnt, its test split measured.
+    out : path
+        Folder for checkpoints, metrics, samples and weights.
+    steps, epochs, minutes : optional
+        How long; at least one of them.
+    hyper : mapping, optional
+        Hyper-parameters of the recipe.
+    resume : bool, default False
+        Go on from the newest checkpoint in `out`.
+    devices : int, default 1
+        Processes that train together.
+
+    Raises
+    ------
+    ValueError
+        If no length is given, or an argument is wrong: before anything is trained.
+    """
+    chosen = recipe(name, images, hyper)
+    if epochs is not None:
+        if not epochs > 0:
+            raise ValueError(f"epochs={epochs}: more than 0, or give steps or minutes")
+        steps = min(math.ceil(epochs * len(chosen.batches)), steps or math.inf)
+    if steps is None and minutes is None:
+        raise ValueError("how long? give steps, epochs or minutes")
+    for _ in fit(*chosen, steps=steps, minutes=minutes, out=out, resume=resume, devices=devices):
+        pass
+    return write(name, chosen.training, images, Path(out) / "weights")
+
+
+def write(name: str, training: Training, images: ImageSet, folder: Path) -> list[Path]:
+    """Write the networks of a training, with what its test pictures say of them on the cards.
+
+    Returns
+    -------
+    list of Path
+        The ``.safetensors`` files, each with its card beside it.
+    """
+    metrics = measure(name, training, images.split("test"))
+    card = {
+        "data": images.name,
+        "crop": images.meta.get("crop"),
+        "pictures": len(images.split("train")),
+        "steps": training.step,
+        "hyper_parameters": training.hyper_parameters(),
+        "metrics": metrics,
+    }
+    if isinstance(training, GANTraining):
+        networks = {f"{name}-g": training.averaged(), f"{name}-d": training.D}
+    else:
+        networks = {name: training.net}
+    for key, network in networks.items():
+        checkpoints.save_weights(network, folder / f"{key}.safetensors", card)
+    return [folder / f"{key}.safetensors" for key in networks]
+
+
+def measure(name: str, training: Training, test: ImageSet) -> dict[str, Any]:
+    """Return what a card says of the trained networks."""
+    if name == "classifier":
+        return accuracies(training.net, test)
+    key = f"{test.name}/classifier"
+    if key not in checkpoints.available(test.name):
+        return {}
+    drawn = training.sample(min(COMPARED, len(test))).cpu()
+    distance = feature_distance(checkpoints.load(key), test.images[: len(drawn)], drawn)
+    about = {"feature_space": f"{key} {checkpoints.card(key)['sha256'][:12]}", "images": len(drawn)}
+    return about | {"frechet": distance.frechet._asdict(), "kernel": distance.kernel._asdict()}
+
+
+@torch.inference_mode()
+def accuracies(classifier: nn.Module, images: ImageSet, batch_size: int = 250) -> dict[str, Any]:
+    """Return the balanced accuracy of each attribute: the mean over those who have it and those who do not.
+
+    Attributes that all images have, or none, are left out.
+    """
+    was_training, device = classifier.training, next(classifier.parameters()).device
+    classifier.eval()
+    batches = images.images.split(batch_size)
+    guessed = torch.cat([classifier(uint8_to_signed(batch.to(device))).cpu() > 0 for batch in batches])  # (N, A)
+    classifier.train(was_training)
+    truth = images.attributes
+    balanced = {
+        attribute: round(_balanced(guessed[:, k], truth[:, k]), 4)
+        for k, attribute in enumerate(images.attribute_names)
+        if truth[:, k].any() and not truth[:, k].all()
+    }
+    return {
+        "accuracy": round((guessed == truth).float().mean().item(), 4),
+        "balanced_accuracy": round(sum(balanced.values()) / len(balanced), 4),
+        "by_attribute": balanced,
+        "images": len(images),
+    }
+
+
+def _balanced(guessed: Tensor, truth: Tensor) -> float:
+    right = (guessed == truth).float()
+    return (0.5 * (right[truth].mean() + right[~truth].mean())).item()

@@ -1,0 +1,179 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from nblib import losses
+
+EXTREME = torch.tensor([-1e4, -100.0, 0.0, 100.0, 1e4])
+GENERATOR_LOSSES = [losses.saturating_loss_g, losses.nonsaturating_loss_g, losses.hinge_loss_g]
+
+
+def gradient(loss, logits):
+    logits = torch.as_tensor(logits).clone().requires_grad_()
+    loss(logits).backward()
+    return logits.grad
+
+
+# cross-entropy
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
+def test_bce_agrees_with_torch(smoothing):
+    real, fake = torch.linspace(-6, 5, 40).double(), torch.linspace(-3, 7, 24).double()
+    expected = F.binary_cross_entropy_with_logits(real, torch.full_like(real, 1 - smoothing))
+    expected = expected + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
+    torch.testing.assert_close(losses.bce_loss_d(real, fake, smoothing), expected)
+
+
+def test_bce_at_a_hand_computed_point():
+    real, fake = torch.tensor([math.log(3)]), torch.tensor([-math.log(3)])  # D = 3/4 and 1/4
+    assert losses.bce_loss_d(real, fake).item() == pytest.approx(2 * math.log(4 / 3))
+
+
+def test_bce_is_lowest_where_real_logits_are_high_and_fake_ones_low():
+    high, low = torch.tensor([2.0]), torch.tensor([-2.0])
+    assert losses.bce_loss_d(high, low) < losses.bce_loss_d(low, low) < losses.bce_loss_d(low, high)
+
+
+def test_smoothing_turns_around_only_beyond_the_smoothed_target():
+    target = math.log(0.9 / 0.1)
+    for logit, sign in ((target - 0.5, -1), (target + 0.5, 1)):
+        pull = gradient(lambda real: losses.bce_loss_d(real, torch.zeros(1), 0.1), [logit])
+        assert pull.sign().item() == sign
+
+
+def test_smoothing_leaves_the_fake_side_alone():
+    real, fake = torch.zeros(3), torch.tensor([-1.0, 0.5, 2.0])
+    plain = gradient(lambda logits: losses.bce_loss_d(real, logits), fake)
+    torch.testing.assert_close(gradient(lambda logits: losses.bce_loss_d(real, logits, 0.2), fake), plain)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0])
+def test_bce_refuses_a_target_that_makes_no_sense(smoothing):
+    with pytest.raises(ValueError, match=f"smoothing={smoothing}"):
+        losses.bce_loss_d(torch.zeros(1), torch.zeros(1), smoothing)
+
+
+# generator
+
+
+@pytest.mark.parametrize("loss", GENERATOR_LOSSES)
+def test_generator_always_wants_higher_logits(loss):
+    assert (gradient(loss, torch.linspace(-8, 8, 33)) < 0).all()
+
+
+def test_minimising_minus_log_one_minus_d_is_the_wrong_sign():
+    def as_a_report_wrote_it(fake):
+        return -torch.log(1 - fake.sigmoid()).mean()
+
+    logits = torch.linspace(-3, 3, 13)
+    torch.testing.assert_close(losses.saturating_loss_g(logits), -as_a_report_wrote_it(logits))
+    assert (gradient(as_a_report_wrote_it, logits) > 0).all()  # it would teach G to be recognised
+
+
+def test_gradients_where_the_discriminator_is_sure_of_a_fake():
+    sure = torch.tensor([-10.0])
+    assert gradient(losses.saturating_loss_g, sure).abs() < 1e-4
+    assert gradient(losses.nonsaturating_loss_g, sure).item() == pytest.approx(-1, abs=1e-4)
+    assert gradient(losses.hinge_loss_g, sure).item() == -1
+
+
+def test_both_generator_losses_at_a_hand_computed_point():
+    fake = torch.tensor([math.log(1 / 3)])  # D = 1/4
+    assert losses.saturating_loss_g(fake).item() == pytest.approx(math.log(3 / 4))
+    assert losses.nonsaturating_loss_g(fake).item() == pytest.approx(math.log(4))
+
+
+# hinge
+
+
+def test_hinge_d_at_hand_computed_points():
+    real, fake = torch.tensor([2.0, 1.0, 0.0, -1.0]), torch.tensor([-3.0, 1.0])
+    assert losses.hinge_loss_d(real, fake).item() == pytest.approx((0 + 0 + 1 + 2) / 4 + (0 + 2) / 2)
+
+
+def test_hinge_d_has_no_gradient_beyond_the_margin():
+    beyond = gradient(lambda real: losses.hinge_loss_d(real, torch.zeros(2)), [1.5, 0.5])
+    assert beyond.tolist() == [0.0, -0.5]
+    beyond = gradient(lambda fake: losses.hinge_loss_d(torch.zeros(2), fake), [-1.5, -0.5])
+    assert beyond.tolist() == [0.0, 0.5]
+
+
+# all
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "loss", [*GENERATOR_LOSSES, lambda x: losses.bce_loss_d(x, x, 0.1), lambda x: losses.hinge_loss_d(x, x)]
+)
+def test_extreme_logits_stay_finite(loss, dtype):
+    logits = EXTREME.to(dtype)
+    assert loss(logits).isfinite()
+    assert gradient(loss, logits).isfinite().all()
+
+
+def test_the_unstable_form_would_fail_that():
+    assert not torch.log(1 - EXTREME.sigmoid()).isfinite().all()
+
+
+@pytest.mark.parametrize("loss", [*GENERATOR_LOSSES, lambda x: losses.bce_loss_d(x, x)])
+def test_losses_do_not_depend_on_the_number_of_logits(loss):
+    logits = torch.tensor([[-1.0], [2.0]])
+    torch.testing.assert_close(loss(logits.repeat(8, 5)), loss(logits))
+
+
+# hole
+
+
+def holes():
+    masks = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+    masks[0, :, :1, :2] = True  # 2 pixels
+    masks[1, :, :, 2:] = True  # 8 pixels
+    return masks
+
+
+def test_l1_in_hole_at_a_hand_computed_point():
+    output, target = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    output[0, 0, 0, 0] = 6.0  # of 2 pixels x 3 channels: 1
+    output[1] -= 3.0  # 3 everywhere
+    assert losses.l1_in_hole(output, target, holes()).item() == pytest.approx((1 + 3) / 2)
+
+
+def test_what_is_known_has_no_part_in_it():
+    output, masks = torch.randn(2, 3, 4, 4, requires_grad=True), holes()
+    losses.l1_in_hole(output, torch.zeros(2, 3, 4, 4), masks).backward()
+    in_hole = masks.expand_as(output)
+    assert (output.grad[~in_hole] == 0).all()
+    assert (output.grad[in_hole] != 0).all()
+
+
+def test_each_image_weighs_the_same():
+    output = torch.randn(2, 3, 4, 4, requires_grad=True)
+    losses.l1_in_hole(output, torch.zeros(2, 3, 4, 4), holes()).backward()
+    torch.testing.assert_close(output.grad.abs().sum((1, 2, 3)), torch.tensor([0.5, 0.5]))
+
+
+def test_an_image_without_a_hole_does_not_pass_for_perfect():
+    masks = holes()
+    masks[1] = False
+    assert losses.l1_in_hole(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4), masks).isnan()
+
+
+@pytest.mark.parametrize(
+    ("masks", "match"),
+    [
+        (torch.ones(2, 1, 4, 4), "float32"),
+        (torch.ones(2, 3, 4, 4).bool(), r"\(2, 3, 4, 4\)"),
+        (torch.ones(4, 4).bool(), r"\(4, 4\)"),
+    ],
+)
+def test_l1_in_hole_refuses_other_masks(masks, match):
+    with pytest.raises(ValueError, match=match):
+        losses.l1_in_hole(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4), masks)
+
+
+def test_l1_in_hole_refuses_to_broadcast():
+    with pytest.raises(ValueError, match="differ in shape"):
+        losses.l1_in_hole(torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4), holes())
