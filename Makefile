@@ -1,11 +1,12 @@
 # Two commands: `make run` and `make test`. Each first installs what it needs into .venv.
-#   make run CONSTRAINTS=        newest versions, with torch's CUDA build (for a GPU)
-#   make run TORCH_INDEX=URL     take torch from another index, such as the one of its CPU builds
+#   make run CONSTRAINTS=        the newest versions (for a GPU)
+#   make run TORCH_INDEX=URL     take torch from the index of its CPU builds too: on Linux the registry's own build
+#                                brings several GB of CUDA packages
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 TORCH_INDEX ?=
 BIN := .venv/bin
-INSTALLED := .venv/installed
+INSTALLED := .venv/installed-$(or $(notdir $(CONSTRAINTS)),newest)
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-slow lab lint notebooks bench clean

@@ -36,6 +36,9 @@ app.add_typer(data_app, name="data")
 Root = Annotated[Path | None, typer.Option(help="Folder or archive with the pictures (default: data/NAME).")]
 Size = Annotated[int, typer.Option(min=16, max=512, help="Height and width in pixels.")]
 Seed = Annotated[int, typer.Option(min=0, help="Fixes everything random.")]
+Count = Annotated[
+    int | None, typer.Option(min=10, help="Take n pictures only: the first of a toy set, else a random choice.")
+]
 SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreadable pictures out and count them.")]
 Align = Annotated[str | None, typer.Option(help="'eyes-mouth': turn faces upright by their landmarks.")]
 
@@ -87,7 +90,7 @@ def info() -> None:
 
     import torch
 
-    from nblib import paths, results
+    from nblib import checkpoints, paths, results
     from nblib.datasets import packs
     from nblib.files import existing_parent
 
@@ -97,6 +100,7 @@ def info() -> None:
     typer.echo(f"{'device':<24} {results.device_name(device)}")
     typer.echo(f"{'data':<24} {paths.data_dir()}")
     typer.echo(f"{'notebooks':<24} {paths.notebooks_dir()}")
+    typer.echo(f"{'weights':<24} {', '.join(checkpoints.available()) or 'none'}")
     free = shutil.disk_usage(existing_parent(paths.data_dir())).free
     cached = sum(pack.bytes for pack in packs.cached())
     typer.echo(f"{'disk free':<24} {free / 1e9:.1f} GB; packs take {cached / 1e9:.2f} GB")
@@ -153,6 +157,8 @@ def data_import(
     """
     from nblib import datasets
 
+    if name in datasets.TOYS:
+        raise ValueError(f"{name} is drawn, not imported; use `nblib data make {name}`")
     made = datasets.load(name, root, size=size, align=align, skip_corrupt=skip_corrupt)
     skipped = len(made.meta.get("skipped", []))
     typer.echo(f"{len(made)} pictures ({skipped} skipped) in {made.path}")
@@ -192,7 +198,7 @@ def train(
     name: Annotated[str, typer.Argument(help="dcgan or classifier")],
     data: Annotated[str, typer.Option(help="Data set: toyfaces, toycars, celeba, cars, folder.")] = "toyfaces",
     root: Root = None,
-    n: Annotated[int | None, typer.Option(min=10, help="Pictures of a toy set to draw.")] = None,
+    n: Count = None,
     size: Size = 64,
     align: Align = None,
     skip_corrupt: SkipCorrupt = False,
@@ -221,8 +227,9 @@ def train(
     if resume and out is None:
         raise ValueError("--resume: which run? give its folder with --out")
     out = out or paths.fresh_folder(f"{data}-{name}")
-    pictures = datasets.load(data, root, size=size, n=n, align=align, skip_corrupt=skip_corrupt)
     length = {"steps": steps, "epochs": epochs, "minutes": minutes}
+    weights.settled(name, hyper, **length)  # what is wrong is found before pictures are packed
+    pictures = datasets.load(data, root, size=size, n=n, align=align, skip_corrupt=skip_corrupt)
     for path in weights.train(name, pictures, out, **length, hyper=hyper, resume=resume, devices=devices):
         typer.echo(path)
 
@@ -236,7 +243,7 @@ def evaluate(
     masks: Annotated[str, typer.Option(help="seed, uniform, center, big, parts or freeform.")] = "seed",
     methods: Annotated[str, typer.Option(help="Names separated by commas, or 'all'.")] = "all",
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first pictures only.")] = None,
-    n: Annotated[int | None, typer.Option(min=10, help="Pictures of a toy set to draw.")] = None,
+    n: Count = None,
     size: Size = 64,
     align: Align = None,
     skip_corrupt: SkipCorrupt = False,
@@ -249,8 +256,12 @@ def evaluate(
     """
     from nblib import datasets, evaluation, inpainters
 
-    chosen = inpainters.available(data) if methods == "all" else [name.strip() for name in methods.split(",")]
-    evaluation.check(masks, chosen, split)
+    if not resume and (out / "results.json").exists():
+        raise FileExistsError(
+            f"{out} holds an evaluation already; add --resume to complete it, or choose another --out"
+        )
+    chosen = inpainters.listed(methods, data)
+    evaluation.chosen_inpainters(masks, chosen, split)  # wrong names are found before pictures are packed
     pictures = datasets.load(data, root, size=size, n=n, align=align, skip_corrupt=skip_corrupt)
     result = evaluation.evaluate(pictures, masks, chosen, split=split, seed=seed, limit=limit, out=out, resume=resume)
     typer.echo(result.text())
@@ -265,7 +276,7 @@ def fill(
         str, typer.Option(help="A black-and-white picture (white = hole), or center, seed, big …")
     ] = "center",
     methods: Annotated[str, typer.Option(help="Names separated by commas.")] = "biharmonic",
-    data: Annotated[str, typer.Option(help="The set whose size and framing to use.")] = "toyfaces",
+    data: Annotated[str, typer.Option(help="The set whose methods can be named.")] = "toyfaces",
     samples: Annotated[int, typer.Option(min=1, max=64, help="Answers per hole of methods that draw.")] = 1,
     size: Size = 64,
     seed: Seed = 0,
@@ -274,9 +285,9 @@ def fill(
 
     Example: `nblib fill portrait.jpg --mask hole.png --methods biharmonic,patchmatch --out runs/fill`
     """
-    from nblib import filling
+    from nblib import filling, inpainters
 
-    names = [name.strip() for name in methods.split(",")]
+    names = inpainters.listed(methods, data)
     written = filling.fill_photos(images, mask, names, out, size=size, samples=samples, seed=seed)
     typer.echo(f"{len(written)} pictures in {out}")
 

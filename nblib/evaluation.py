@@ -186,7 +186,7 @@ class Evaluation:
         return [f"{psnr:.1f} dB · {ssim:.3f}" for psnr, ssim in pairs]
 
 
-def check(masks_protocol: str, methods: Sequence[str | Inpainter], split: str = "test") -> list[Inpainter]:
+def chosen_inpainters(masks_protocol: str, methods: Sequence[str | Inpainter], split: str = "test") -> list[Inpainter]:
     """Return the methods as inpainters.
 
     Raises
@@ -259,7 +259,7 @@ def evaluate(
     (['mean', 'gray'], 5)
     """
     started = time.perf_counter()
-    found = check(masks_protocol, methods, split)
+    found = chosen_inpainters(masks_protocol, methods, split)
     questions = Questions.pose(dataset, masks_protocol, split, seed, limit, batch_size)
     if out is not None:
         _prepare(Path(out), questions.settings, resume)

@@ -63,7 +63,6 @@ def fill_photos(
     opened = [open_photo(path, size) for path in photos]
     wanted = _holes(mask, opened, size, seed)
     small = torch.stack([F.adaptive_max_pool2d(_cut(hole, photo).float(), size) for hole, photo in wanted]) > 0
-    masks.check(small)
     images = uint8_to_signed(torch.stack([photo.image for photo in opened]))  # (B, 3, size, size)
 
     out = Path(out)
@@ -101,6 +100,8 @@ def _holes(mask: str, photos: list[Photo], size: int, seed: int) -> list[tuple[T
             have, need = ("{1}x{0}".format(*shape[1:]) for shape in (hole.shape, photo.picture.shape))
             raise ValueError(f"{mask} is {have}; paint the mask at the photo's size, {need}, or at {size}x{size}")
         _check_inside(mask, hole, photo)
+        if _cut(hole, photo).all():
+            raise ValueError(f"{mask} covers the whole square that is filled: nothing is known to fill it from")
     return [(hole, photo) for photo in photos]
 
 

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from nblib import masks as holes
 from nblib.baselines import BASELINES, STOCHASTIC
+from nblib.datasets import KNOWN
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,24 @@ def load(key: str) -> Inpainter:
 def available(set_name: str) -> list[str]:
     """Return the keys of all inpainters that can fill images of a set; the classical ones take any."""
     return list(BASELINES)
+
+
+def listed(methods: str, set_name: str) -> list[str]:
+    """Return the keys in ``"a, b"``; those of all inpainters for a set if it is "all".
+
+    Raises
+    ------
+    ValueError
+        If there is no such set.
+
+    Examples
+    --------
+    >>> listed("telea, biharmonic", "toyfaces")
+    ['telea', 'biharmonic']
+    """
+    if set_name not in KNOWN:
+        raise ValueError(f"{set_name!r} is no data set; known are {', '.join(KNOWN)}")
+    return available(set_name) if methods == "all" else [name.strip() for name in methods.split(",")]
 
 
 def _check_images(images: Tensor) -> None:

@@ -233,11 +233,13 @@ def run(
         done = current.outcomes.get(name)
         if done and (done.status, done.stamp, done.parameters) == (COMPLETE, stamp(notebook), given):
             continue
-        current.outcomes[name] = Outcome(INTERRUPTED, 0.0, given, stamp(notebook), "stopped before it ended")
+        begun, limits = time.monotonic(), (cell_timeout, total_timeout)
         try:
-            current.outcomes[name] = execute(
-                name, notebook, given, current.out / name, cell_timeout, total_timeout, progress
-            )
+            current.outcomes[name] = execute(name, notebook, given, current.out / name, *limits, progress)
+        except BaseException:
+            seconds = round(time.monotonic() - begun, 1)
+            current.outcomes[name] = Outcome(INTERRUPTED, seconds, given, stamp(notebook), "stopped before it ended")
+            raise
         finally:
             current.save()
     return current

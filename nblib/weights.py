@@ -14,25 +14,46 @@ from nblib.datasets.imageset import ImageSet
 from nblib.features import feature_distance
 from nblib.images import uint8_to_signed
 from nblib.parameters import bind
-from nblib.recipes import RECIPES, Recipe
+from nblib.recipes import RECIPES
 from nblib.training import GANTraining, Training, fit
 
 COMPARED = 2000  # pictures of each kind for the distances on a card
+FEWEST = 500  # with fewer, the distances say little
 
 
-def recipe(name: str, images: ImageSet, given: Mapping[str, Any] | None = None) -> Recipe:
-    """Return the recipe `name` for the training split of a set, with the hyper-parameters in `given`.
+def settled(name: str, hyper: Mapping[str, Any], **length: float | None) -> dict[str, Any]:
+    """Return the hyper-parameters with the types that the recipe `name` wants; check them and the length.
+
+    Parameters
+    ----------
+    name : str
+        A key of `nblib.recipes.RECIPES`.
+    hyper : mapping
+        Hyper-parameters by name; text is read as the type of the recipe's default.
+    **length : float, optional
+        ``steps``, ``epochs`` and ``minutes``: at least one must be given, and positive.
 
     Raises
     ------
     ValueError
-        If there is no such recipe or hyper-parameter, or a value has the wrong type.
+        If there is no such recipe or hyper-parameter, a value has the wrong type, or no length is given.
+
+    Examples
+    --------
+    >>> settled("dcgan", {"lr": "1e-4"}, steps=100)
+    {'lr': 0.0001}
     """
     if name not in RECIPES:
         raise ValueError(f"{name!r}: no such training; choose from {', '.join(RECIPES)}")
+    given = {key: value for key, value in length.items() if value is not None}
+    if not given:
+        raise ValueError("how long? give steps, epochs or minutes")
+    for key, value in given.items():
+        if not value > 0:
+            raise ValueError(f"{key}={value}: how long? more than 0")
     signature = inspect.signature(RECIPES[name]).parameters
     known = {key: entry.default for key, entry in signature.items() if entry.kind is entry.KEYWORD_ONLY}
-    return RECIPES[name](images.split("train"), **bind(name, known, given or {}))
+    return bind(name, known, hyper)
 
 
 def train(
@@ -71,13 +92,10 @@ def train(
     ValueError
         If no length is given, or an argument is wrong: before anything is trained.
     """
-    chosen = recipe(name, images, hyper)
+    hyper = settled(name, hyper or {}, steps=steps, epochs=epochs, minutes=minutes)
+    chosen = RECIPES[name](images.split("train"), **hyper)
     if epochs is not None:
-        if not epochs > 0:
-            raise ValueError(f"epochs={epochs}: more than 0, or give steps or minutes")
         steps = min(math.ceil(epochs * len(chosen.batches)), steps or math.inf)
-    if steps is None and minutes is None:
-        raise ValueError("how long? give steps, epochs or minutes")
     for _ in fit(*chosen, steps=steps, minutes=minutes, out=out, resume=resume, devices=devices):
         pass
     return write(name, chosen.training, images, Path(out) / "weights")
@@ -114,8 +132,8 @@ def measure(name: str, training: Training, test: ImageSet) -> dict[str, Any]:
     if name == "classifier":
         return accuracies(training.net, test)
     key = f"{test.name}/classifier"
-    if key not in checkpoints.available(test.name):
-        return {}
+    if key not in checkpoints.available(test.name) or len(test) < FEWEST:
+        return {}  # nothing to measure with, or too few pictures for a distance
     drawn = training.sample(min(COMPARED, len(test))).cpu()
     distance = feature_distance(checkpoints.load(key), test.images[: len(drawn)], drawn)
     about = {"feature_space": f"{key} {checkpoints.card(key)['sha256'][:12]}", "images": len(drawn)}

@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ def nblib(*arguments, capsys):
 
 
 VERBS = [[], ["info"], ["data"], *(["data", verb] for verb in ("list", "make", "import", "check", "clean"))]
-VERBS += [["evaluate"], ["fill"], ["run"], ["lab"]]
+VERBS += [["train"], ["evaluate"], ["fill"], ["run"], ["lab"]]
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
@@ -63,6 +65,12 @@ def test_info_names_device_and_paths(capsys):
         (["run", "00", "-p", "limit", "few", "--out", "OUT"], "limit='few' is not of type int"),
         (["run", "00", "-p", "limit", "--out", "OUT"], "give a name and a value"),
         (["fill", "/nowhere.jpg", "--out", "OUT"], "/nowhere.jpg"),
+        (["fill", "/nowhere.jpg", "--data", "toydogs", "--out", "OUT"], "'toydogs' is no data set"),
+        (["data", "import", "toyfaces"], "toyfaces is drawn, not imported"),
+        (["train", "dcgn", "--n", "50", "--steps", "1", "--out", "OUT"], "'dcgn': no such training"),
+        (["train", "dcgan", "--n", "500", "--out", "OUT"], "how long? give steps, epochs or minutes"),
+        (["train", "dcgan", "--n", "500", "--steps", "1", "--set", "widht=8", "--out", "OUT"], "did you mean 'width'"),
+        (["train", "dcgan", "--n", "500", "--steps", "1", "--set", "width=wide", "--out", "OUT"], "not of type int"),
         (["lab", "/nowhere.ipynb"], "no such notebook"),
         (["lab", os.devnull], "lies outside"),
         (["fill", "/nowhere.jpg", "--methods", "gray,gray", "--out", "OUT"], "'gray' is given twice"),
@@ -118,6 +126,46 @@ def test_evaluate_writes_table_figures_and_results(capsys, tmp_path):
     assert {"table.csv", "leaderboard.png", "gallery.png"} <= {path.name for path in tmp_path.iterdir()}
 
 
+def test_an_evaluation_is_not_overwritten(capsys, tmp_path):
+    arguments = ["evaluate", "--n", 120, "--methods", "gray", "--limit", 4, "--out", tmp_path]
+    assert nblib(*arguments, capsys=capsys)[0] == 0
+    before = (tmp_path / "results.json").read_bytes()
+    status, _, err = nblib(*arguments, capsys=capsys)
+    assert status == 2
+    assert "holds an evaluation already; add --resume" in err
+    assert (tmp_path / "results.json").read_bytes() == before
+    assert nblib(*arguments, "--resume", capsys=capsys)[0] == 0
+
+
+def test_import_counts_what_it_skips(capsys, tmp_path):
+    for k in range(12):
+        Image.new("RGB", (30, 20), (20 * k, 9, 9)).save(tmp_path / f"{k:02d}.png")
+    (tmp_path / "text.jpg").write_text("not a picture")
+    status, _, err = nblib("data", "import", "folder", "--root", tmp_path, capsys=capsys)
+    assert status == 2
+    assert "text.jpg" in err
+    assert "--skip-corrupt" in err
+    status, out, _ = nblib("data", "import", "folder", "--root", tmp_path, "--skip-corrupt", capsys=capsys)
+    assert status == 0
+    assert "12 pictures (1 skipped)" in out
+
+
+def test_ctrl_c_ends_a_verb_with_one_line_and_leaves_nothing(tmp_path):
+    """A real SIGINT to a real process that draws pictures."""
+    environment = {**os.environ, "NBLIB_DATA": str(tmp_path)}
+    line = [Path(sys.executable).with_name("nblib"), "data", "make", "toyfaces", "--n", "50000"]
+    process = subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("images.npy")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "error: interrupted; what was complete is kept"
+    assert "Traceback" not in err
+    assert list(tmp_path.rglob("*.npy")) == []
+
+
 @pytest.fixture
 def photo(tmp_path):
     """A portrait-format photo with a smooth gradient."""
@@ -157,7 +205,12 @@ def test_fill_refuses_masks_of_another_size(photo, capsys, tmp_path):
     odd = np.zeros((31, 31), np.uint8)
     odd[3:9, 3:9] = 255
     Image.fromarray(odd).save(tmp_path / "odd.png")
-    for mask, message in (("odd.png", "31x31"), ("empty.png", "without a hole")):
+    Image.new("L", (200, 300), 255).save(tmp_path / "all.png")
+    square = np.zeros((300, 200), np.uint8)
+    square[50:250] = 255
+    Image.fromarray(square).save(tmp_path / "square.png")
+    wrong = {"odd.png": "31x31", "empty.png": "without a hole", "all.png": "all hole", "square.png": "whole square"}
+    for mask, message in wrong.items():
         status, _, err = nblib("fill", photo, "--mask", tmp_path / mask, "--out", tmp_path / "out", capsys=capsys)
         assert status == 2
         assert message in err

@@ -19,7 +19,7 @@ from nblib import paths
 from nblib.datasets import celeba, folders, packs, splits
 from nblib.datasets.decode import decode_all
 from nblib.datasets.imageset import ImageSet
-from nblib.datasets.pictures import unchanged_while
+from nblib.datasets.pictures import file_states
 from nblib.datasets.sources import Source
 
 TOYS = {"toyfaces": "nblib.toys.faces", "toycars": "nblib.toys.cars"}
@@ -94,7 +94,7 @@ def load(
     reader = find(name, root)
     request = {"name": name, "root": str(reader.place), "size": size, "n": n, "seed": seed if n else 0, "align": align}
     folder = paths.cache_dir() / packs.key(name, request)
-    fingerprint = _digest(unchanged_while(reader.depends))
+    fingerprint = _digest(file_states(reader.depends))
 
     def make() -> None:
         with closing(reader.open(size, align)) as source:

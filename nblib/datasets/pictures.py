@@ -159,7 +159,7 @@ def walk(folder: Path) -> Iterator[str]:
         yield from (name if base == "." else f"{base}/{name}" for name in files)
 
 
-def unchanged_while(paths: Sequence[Path]) -> list[list]:
+def file_states(paths: Sequence[Path]) -> list[list]:
     """Return path, size and time of change of files and of all pictures in folders: equal lists, equal contents."""
     states = []
     for path in paths:

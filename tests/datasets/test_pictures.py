@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nblib.datasets.archives import Damaged
-from nblib.datasets.pictures import FolderPictures, ParquetPictures, unchanged_while
+from nblib.datasets.pictures import FolderPictures, ParquetPictures, file_states
 
 
 def shard(path, images, **columns):
@@ -78,10 +78,10 @@ def test_folders_are_searched_and_hidden_files_left_out(folder_of):
 
 def test_any_change_of_a_picture_is_seen(folder_of):
     root = folder_of({"a.jpg": b"1", "b.jpg": b"2", "notes.txt": b"x"})
-    before = unchanged_while([root])
-    assert unchanged_while([root]) == before
+    before = file_states([root])
+    assert file_states([root]) == before
     (root / "notes.txt").write_text("not looked at")
-    assert unchanged_while([root]) == before
+    assert file_states([root]) == before
     (root / "a.jpg").write_bytes(b"3")
     os.utime(root / "a.jpg", ns=(1, 1))
-    assert unchanged_while([root]) != before
+    assert file_states([root]) != before

@@ -1,0 +1,77 @@
+"""From a name to weights with cards."""
+
+import numpy as np
+import pytest
+import torch
+
+from nblib import checkpoints, weights
+from nblib.datasets.imageset import ImageSet
+from nblib.networks.classifier import AttributeClassifier
+
+
+def stripes(n: int = 60, size: int = 16) -> ImageSet:
+    """Pictures that are bright on the left or on the right; the attribute says which."""
+    generator = torch.Generator().manual_seed(0)
+    left = torch.rand(n, generator=generator) < 0.5
+    images = torch.randint(0, 60, (n, 3, size, size), dtype=torch.uint8, generator=generator)
+    images[left, :, :, : size // 2] += 150
+    images[~left, :, :, size // 2 :] += 150
+    names = np.array([f"{k:03d}.png" for k in range(n)])
+    return ImageSet(images, attributes=left[:, None], attribute_names=["Left"], files=names, name="stripes")
+
+
+@pytest.mark.parametrize(
+    ("hyper", "length", "message"),
+    [
+        ({"widht": 8}, {"steps": 1}, "did you mean 'width'"),
+        ({"width": "wide"}, {"steps": 1}, "not of type int"),
+        ({}, {}, "how long"),
+        ({}, {"epochs": 0.0}, "epochs=0.0: how long"),
+    ],
+)
+def test_wrong_settings_are_found_first(hyper, length, message):
+    with pytest.raises(ValueError, match=message):
+        weights.settled("dcgan", hyper, **length)
+
+
+def test_a_gan_leaves_both_players_and_their_cards(tmp_path):
+    small = {"width": 4, "batch_size": 8, "latent_dim": 6}
+    written = weights.train("dcgan", stripes(), tmp_path, steps=3, hyper=small)
+    assert [path.name for path in written] == ["dcgan-g.safetensors", "dcgan-d.safetensors"]
+    generator, discriminator = (checkpoints.load(path) for path in written)
+    pictures = generator(torch.zeros(2, generator.latent_dim))
+    assert discriminator(pictures).shape[0] == 2
+    card = checkpoints.card(written[0])
+    assert (card["data"], card["steps"], card["pictures"]) == ("stripes", 3, len(stripes().split("train")))
+    assert (tmp_path / "metrics.csv").exists()
+
+
+def test_epochs_are_turned_into_steps(tmp_path):
+    images = stripes()
+    batches = len(images.split("train")) // 8
+    written = weights.train("classifier", images, tmp_path, epochs=1.5, hyper={"batch_size": 8, "width": 4})
+    assert checkpoints.card(written[0])["steps"] == -(-3 * batches // 2)
+
+
+def test_a_classifiers_card_tells_balanced_accuracies(tmp_path):
+    written = weights.train("classifier", stripes(400), tmp_path, steps=60, hyper={"batch_size": 16, "width": 4})
+    metrics = checkpoints.card(written[0])["metrics"]
+    assert metrics["by_attribute"]["Left"] > 0.95
+    assert metrics["balanced_accuracy"] == metrics["by_attribute"]["Left"]
+
+
+def test_balanced_accuracy_by_hand():
+    """One of one "yes" and one of three "no" are right: the mean of 1 and 1/3."""
+    images = ImageSet(
+        torch.zeros(4, 3, 16, 16, dtype=torch.uint8),
+        attributes=torch.tensor([[True, True], [False, True], [False, True], [False, True]]),
+        attribute_names=["Some", "All"],
+    )
+
+    class Fixed(AttributeClassifier):
+        def forward(self, images):
+            return torch.tensor([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [-1.0, 1.0]])
+
+    found = weights.accuracies(Fixed(2, 4), images)
+    assert found["by_attribute"] == {"Some": pytest.approx(2 / 3, abs=1e-4)}  # all have "All": nothing to balance
+    assert found["accuracy"] == 0.75
