@@ -159,7 +159,7 @@ def accuracies(classifier: nn.Module, images: ImageSet, batch_size: int = 250) -
     }
     return {
         "accuracy": round((guessed == truth).float().mean().item(), 4),
-        "balanced_accuracy": round(sum(balanced.values()) / len(balanced), 4),
+        "balanced_accuracy": round(sum(balanced.values()) / len(balanced), 4) if balanced else None,
         "by_attribute": balanced,
         "images": len(images),
     }

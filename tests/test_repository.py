@@ -64,9 +64,9 @@ def test_the_package_imports_nothing_by_itself():
 
 def test_the_training_half_needs_no_jupyter():
     """A GPU machine without the notebook tools can import data, masks, metrics and inpainters."""
-    absent = ("IPython", "ipywidgets", "papermill", "nbformat")
+    absent = ("IPython", "ipywidgets", "anywidget", "papermill", "nbformat")
     code = f"import sys; sys.modules |= dict.fromkeys({absent})\n"
-    code += "from nblib import cli, datasets, evaluation, inpainters, masks, metrics"
+    code += "from nblib import cli, datasets, evaluation, exercises, inpainters, masks, training, weights"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -88,7 +88,7 @@ def total_variation(images: Tensor, masks: Tensor, *, steps: int = 200) -> Tenso
 
     References
     ----------
-    .. [1] Chan & Shen (2002), Mathematical Models for Local Nontexture Inpaintings, SIAM Journal on Applied
+    .. [1] Shen & Chan (2002), Mathematical Models for Local Nontexture Inpaintings, SIAM Journal on Applied
        Mathematics; without noise, so without a data term.
     .. [2] Bresson & Chan (2008), Fast Dual Minimization of the Vectorial Total Variation Norm, Inverse Problems and
        Imaging.

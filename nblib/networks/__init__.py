@@ -5,6 +5,7 @@ room             idea
 ===============  ==========================================================
 `dcgan`          generator and discriminator of convolutions alone
 `classifier`     attributes of a picture, and the features they are read from
+`mlp`            dense players for densities in the plane
 ===============  ==========================================================
 
 Each network keeps its constructor's arguments as attributes of the same names: from them a checkpoint can build it
