@@ -20,6 +20,7 @@ from nblib import datasets, masks, metrics, paths, refresh, results
 from nblib.files import whole_file, write_json
 from nblib.images import uint8_to_unit
 from nblib.toys import cars, faces
+from tests.benchmarks import engine
 
 THREADS = 2
 
@@ -88,7 +89,7 @@ def reading() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch:
         root, n = Path(scratch) / "celeba", 6000
         make_celeba(root, n)
-        os.environ["NBLIB_DATA"] = scratch
+        os.environ["NBLIB_DATA"] = scratch  # the pack belongs to the benchmark
         files = sorted((root / "img_align_celeba").iterdir())
 
         def decode_singly() -> int:
@@ -111,31 +112,38 @@ def reading() -> dict[str, float]:
         }
 
 
-def table(metrics: dict[str, float]) -> str:
-    """Return the README's table of speeds."""
-    rows = [f"| {name} | {value:,.0f} |" for name, value in metrics.items()]
-    return "\n".join(["\n| on two CPU cores | per second |", "|---|---|", *rows, ""])
+def write(name: str, measured: dict[str, float], seconds: float) -> None:
+    """Write ``data/benchmarks/NAME.json``."""
+    about = {"threads": THREADS, "cores": os.cpu_count()}
+    record = results.record("benchmark", parameters=about, seconds=seconds, metrics=measured)
+    write_json(paths.benchmarks_dir() / f"{name}.json", record)
+
+
+def table(head: str, measured: dict[str, float], form: str) -> str:
+    """Return a table for the README."""
+    rows = [f"| {name} | {value:{form}} |" for name, value in measured.items()]
+    return "\n".join([f"\n{head}", "|---|---|", *rows, ""])
 
 
 def main() -> None:
-    """Measure, write ``data/benchmarks/foundation.json``, and rewrite the README's table."""
+    """Measure, write ``data/benchmarks/foundation.json`` and ``engine.json``, and rewrite the README's tables."""
     torch.set_num_threads(THREADS)
-    started = time.perf_counter()
-    measured = {}
+    started, foundation = time.perf_counter(), {}
     for part in (toys, holes, similarity, reading):
-        measured |= part()
-        print("\n".join(f"{name:<40}{value:12,.0f}/s" for name, value in list(measured.items())), "\n")
-    record = results.record(
-        "benchmark",
-        parameters={"threads": THREADS, "cores": os.cpu_count()},
-        seconds=time.perf_counter() - started,
-        metrics=measured,
-    )
-    write_json(paths.benchmarks_dir() / "foundation.json", record)
+        foundation |= part()
+    write("foundation", foundation, time.perf_counter() - started)
+    started = time.perf_counter()
+    trained = engine.measure()
+    write("engine", trained, time.perf_counter() - started)
     readme = paths.REPOSITORY / "README.md"
-    text = refresh.between_marks(readme.read_text(encoding="utf-8"), "speeds", table(measured))
+    text = readme.read_text(encoding="utf-8")
+    speeds = table("| on two CPU cores | per second |", foundation, ",.0f")
+    ratios = {name: value for name, value in trained.items() if "images/s" not in name and "GFLOP" not in name}
+    speeds += table("| training a DCGAN on two CPU cores, batch 128 | ratio |", ratios, ".2f")
+    text = refresh.between_marks(text, "speeds", speeds)
     with whole_file(readme) as partial:
         partial.write_text(text, encoding="utf-8")
+    print(speeds)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from nblib import checkpoints, datasets, features, paths, recipes, results
 from nblib.files import write_json
 from nblib.training import fit
 
-WIDTHS, ACTIVATIONS, PICTURES, SEEDS = (8, 16, 32), ("relu", "elu"), (200, 4000), (0, 1)
-STEPS, BATCH_SIZE, DRAWN = 300, 64, 1000
+WIDTHS, ACTIVATIONS, PICTURES, SEEDS = (8, 16, 32), ("relu", "elu"), (200, 4000), (0,)
+STEPS, BATCH_SIZE, DRAWN = 200, 64, 1000
 
 
 def cell(faces: datasets.ImageSet, width: int, activation: str, pictures: int, seed: int) -> dict[str, Any]:

@@ -12,7 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from nblib import baselines, metrics, paths, runs
+from nblib import baselines, losses, metrics, paths, recipes, runs
+from nblib.networks.mlp import Discriminator2d, Generator2d
+from nblib.toys.densities import ring
+from nblib.training import GANTraining, fit
 
 SERIES = runs.available()
 PROFILES = sorted(path.stem for path in (paths.REPOSITORY / "notebooks" / "profiles").glob("*.yaml"))
@@ -125,6 +128,23 @@ def test_the_leaderboards_harmonic_fill_is_the_librarys():
     holes[0, :, 4:14, 8:20], holes[1, :, 20:32, 0:9] = True, True  # one of them at the border
     found = definition("09_leaderboard", "harmonic", torch=torch)(images, holes)
     torch.testing.assert_close(found, baselines.harmonic(images, holes), rtol=0, atol=5e-3)
+
+
+def test_the_first_chapters_losses_and_step_are_the_librarys():
+    real, fake = torch.randn(2, 9, 1, generator=torch.Generator().manual_seed(0)) * 5
+    around = {"F": torch.nn.functional}
+    d_loss, g_loss = (definition("01_gan_basics", f"{who}_loss", **around) for who in ("discriminator", "generator"))
+    torch.testing.assert_close(d_loss(real, fake), losses.bce_loss_d(real, fake))
+    torch.testing.assert_close(g_loss(fake), losses.nonsaturating_loss_g(fake))
+
+    written = definition("01_gan_basics", "gan_step", discriminator_loss=d_loss, generator_loss=g_loss)
+    weights = []
+    for step in (written, recipes.nonsaturating_step):
+        torch.manual_seed(0)
+        training = GANTraining(Generator2d(), Discriminator2d())
+        logs = list(fit(training, step, ring().batches(16), steps=5, log_every=5, precision="fp32", progress=False))
+        weights.append((logs[-1].values, [*training.G.parameters(), *training.D.parameters()]))
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
