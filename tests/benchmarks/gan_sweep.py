@@ -15,7 +15,7 @@ from nblib import checkpoints, datasets, features, paths, recipes, results
 from nblib.files import write_json
 from nblib.training import fit
 
-WIDTHS, ACTIVATIONS, PICTURES, SEEDS = (8, 16, 32), ("relu", "elu"), (200, 4000), (0,)
+WIDTHS, ACTIVATIONS, PICTURES, SEEDS = (8, 16, 32), ("relu", "elu"), (200, 4000), (0, 1)
 STEPS, BATCH_SIZE, DRAWN = 200, 64, 1000
 
 
