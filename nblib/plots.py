@@ -37,7 +37,7 @@ LABELS = {
 def use_style() -> None:
     """Set the look of all figures of a notebook: large type, a white grid, colours for the colour-blind."""
     sns.set_theme("talk", "whitegrid", PALETTE)
-    plt.rcParams.update({"figure.constrained_layout.use": True, "figure.dpi": 80, "image.cmap": "cividis"})
+    plt.rcParams.update({"figure.constrained_layout.use": True, "figure.dpi": 66, "image.cmap": "cividis"})
 
 
 def show(figure: Figure, alt: str) -> None:
