@@ -4,6 +4,8 @@ Run it as ``python -m nblib.refresh [NUMBER …]`` (``make notebooks``). Times a
 by this tool alone: into ``data/benchmarks/notebooks.json``, the title cell of each notebook and the README.
 """
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -14,6 +16,7 @@ from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
+from PIL import Image
 
 from nblib import pages, paths, results, runs
 from nblib.files import whole_file, write_json
@@ -66,6 +69,9 @@ def committed_form(notebook: NotebookNode, measured: dict[str, dict[str, Any]]) 
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags" and value}
     for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
         cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
+        for output in cell.outputs:
+            if png := output.get("data", {}).get("image/png"):
+                output.data["image/png"] = packed(png)
         for counted in (cell, *(output for output in cell.outputs if "execution_count" in output)):
             counted.execution_count = number
     title = notebook.cells[0]
@@ -74,6 +80,13 @@ def committed_form(notebook: NotebookNode, measured: dict[str, dict[str, Any]]) 
     notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     notebook.metadata["nblib"] = {"stamp": runs.stamp(notebook)}
     return nbformat.from_dict(notebook)
+
+
+def packed(png: str) -> str:
+    """Return a PNG, in base64, in as few bytes as its pixels allow; figures are opaque, so they need no alpha."""
+    picture, small = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
+    picture.convert("RGB").save(small, "PNG", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()
 
 
 def _is_progress(output: NotebookNode) -> bool:
