@@ -166,25 +166,26 @@ def card(key: str | Path) -> dict[str, Any]:
 
 
 def available(set_name: str | None = None) -> list[str]:
-    """Return the keys ``SET/NAME`` of the weights under ``data/checkpoints``, of one set or of all."""
-    root = folder()
-    found = (path.relative_to(root).with_suffix("").as_posix() for path in root.glob(f"{set_name or '*'}/*{SUFFIX}"))
-    return sorted(found)
+    """Return the keys ``SET/NAME`` of the weights in `folders`, of one set or of all."""
+    pattern = f"{set_name or '*'}/*{SUFFIX}"
+    found = [path.relative_to(root).with_suffix("") for root in folders() for path in root.glob(pattern)]
+    return sorted({path.as_posix() for path in found})
 
 
-def folder() -> Path:
-    """Return the folder of weights that come with the repository, ``data/checkpoints``."""
-    return paths.data_dir() / "checkpoints"
+def folders() -> list[Path]:
+    """Return where weights are looked up by key: ``checkpoints`` in the data folder, then what the repository ships."""
+    return list(dict.fromkeys([paths.data_dir() / "checkpoints", paths.REPOSITORY / "data" / "checkpoints"]))
 
 
 def _found(key: str | Path) -> Path:
     """Return the weights file of a key or path."""
     if (path := _weights_path(key)).is_file():
         return path
-    if (shipped := folder() / f"{key}{SUFFIX}").is_file():
-        return shipped
+    for folder in folders():
+        if (shipped := folder / f"{key}{SUFFIX}").is_file():
+            return shipped
     known = ", ".join(available()) or "none yet"
-    raise FileNotFoundError(f"{key}: no such weights; under {folder()} are: {known}")
+    raise FileNotFoundError(f"{key}: no such weights; there are: {known}")
 
 
 def _weights_path(path: str | Path) -> Path:

@@ -1,8 +1,11 @@
 import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner in the background may have it ignored
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
