@@ -226,6 +226,8 @@ def train(
     hyper |= dict(_name_and_value(text, "--set") for text in setting or [])
     if resume and out is None:
         raise ValueError("--resume: which run? give its folder with --out")
+    if devices > 1 and out is None:
+        raise ValueError(f"--devices {devices}: give all processes one folder with --out")
     out = out or paths.fresh_folder(f"{data}-{name}")
     length = {"steps": steps, "epochs": epochs, "minutes": minutes}
     weights.settled(name, hyper, **length)  # what is wrong is found before pictures are packed

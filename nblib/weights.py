@@ -15,7 +15,7 @@ from nblib.features import feature_distance
 from nblib.images import uint8_to_signed
 from nblib.parameters import bind
 from nblib.recipes import RECIPES
-from nblib.training import GANTraining, Training, fit
+from nblib.training import GANTraining, Training, distributed, fit
 
 COMPARED = 2000  # pictures of each kind for the distances on a card
 FEWEST = 500  # with fewer, the distances say little
@@ -70,6 +70,8 @@ def train(
 ) -> list[Path]:
     """Train until the first of the given lengths is reached; write ``weights/`` in `out`, and return what was written.
 
+    Of several processes the first writes.
+
     Parameters
     ----------
     name : str
@@ -98,6 +100,8 @@ def train(
         steps = min(math.ceil(epochs * len(chosen.batches)), steps or math.inf)
     for _ in fit(*chosen, steps=steps, minutes=minutes, out=out, resume=resume, devices=devices):
         pass
+    if not distributed.leading():
+        return []
     return write(name, chosen.training, images, Path(out) / "weights")
 
 

@@ -69,6 +69,8 @@ def test_info_names_device_and_paths(capsys):
         (["data", "import", "toyfaces"], "toyfaces is drawn, not imported"),
         (["train", "dcgn", "--n", "50", "--steps", "1", "--out", "OUT"], "'dcgn': no such training"),
         (["train", "dcgan", "--n", "500", "--out", "OUT"], "how long? give steps, epochs or minutes"),
+        (["train", "dcgan", "--steps", "1", "--devices", "2"], "give all processes one folder with --out"),
+        (["train", "dcgan", "--steps", "1", "--resume"], "which run? give its folder with --out"),
         (["train", "dcgan", "--n", "500", "--steps", "1", "--set", "widht=8", "--out", "OUT"], "did you mean 'width'"),
         (["train", "dcgan", "--n", "500", "--steps", "1", "--set", "width=wide", "--out", "OUT"], "not of type int"),
         (["lab", "/nowhere.ipynb"], "no such notebook"),

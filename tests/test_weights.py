@@ -1,5 +1,9 @@
 """From a name to weights with cards."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -75,3 +79,12 @@ def test_balanced_accuracy_by_hand():
     found = weights.accuracies(Fixed(2, 4), images)
     assert found["by_attribute"] == {"Some": pytest.approx(2 / 3, abs=1e-4)}  # all have "All": nothing to balance
     assert found["accuracy"] == 0.75
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_the_first_alone_writes(tmp_path):
+    hyper = ["--set", "width=4", "--set", "latent_dim=6", "--batch-size", "16"]
+    line = [Path(sys.executable).with_name("nblib"), "train", "dcgan", "--n", "600", "--steps", "4", "--devices", "2"]
+    done = subprocess.run([*line, *hyper, "--out", tmp_path], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.splitlines() == [str(tmp_path / "weights" / f"dcgan-{player}.safetensors") for player in "gd"]
+    assert checkpoints.card(tmp_path / "weights" / "dcgan-g.safetensors")["steps"] == 4

@@ -94,6 +94,11 @@ def join(devices: int, device: torch.device) -> Team:
     return Team(fabric.device, fabric.global_rank, fabric.world_size)
 
 
+def leading() -> bool:
+    """Return whether this process is the only one, or the first of several: the one that writes files."""
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
+
+
 def average_gradients(weights: Sequence[nn.Parameter]) -> None:
     """Replace each gradient by its mean over the processes; with one process do nothing."""
     if not dist.is_available() or not dist.is_initialized():
