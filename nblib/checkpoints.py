@@ -25,6 +25,9 @@ SUFFIX = ".safetensors"
 NETWORKS = {  # the classes that a card may name, and the module of nblib that holds each
     "dcgan.Generator": "nblib.networks.dcgan",
     "dcgan.Discriminator": "nblib.networks.dcgan",
+    "sagan.Generator": "nblib.networks.sagan",
+    "sagan.Discriminator": "nblib.networks.sagan",
+    "sagan.Stem": "nblib.networks.sagan",
     "classifier.AttributeClassifier": "nblib.networks.classifier",
 }
 _REGISTERED: dict[str, type[nn.Module]] = {}

@@ -16,6 +16,7 @@ Examples
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -25,9 +26,10 @@ from torch.nn import functional as F
 from nblib import losses
 from nblib.datasets.batches import Batch, Batches
 from nblib.datasets.imageset import ImageSet
+from nblib.networks import dcgan as dcgan_networks
+from nblib.networks import sagan as sagan_networks
 from nblib.networks.classifier import AttributeClassifier
-from nblib.networks.dcgan import Discriminator, Generator
-from nblib.noise import uniform_noise
+from nblib.noise import normal_noise, uniform_noise
 from nblib.training import GANTraining, SupervisedTraining, Training
 
 Step = Callable[[Any, Batch], dict[str, Tensor]]
@@ -70,7 +72,7 @@ def dcgan(
     images : ImageSet
         Of any size that is a power of two; use a split.
     width, kernel, activation, norm, hidden, latent_dim
-        Of `Generator` and `Discriminator`.
+        Of the networks in `nblib.networks.dcgan`.
     loss : {"hinge", "nonsaturating", "saturating"}, default "hinge"
         A key of `GAN_STEPS`.
     batch_size : int, default 64
@@ -95,10 +97,66 @@ def dcgan(
     noise = uniform_noise(latent_dim)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        G = Generator(latent_dim, activation=activation, **shared)
-        D = Discriminator(norm=norm, hidden=hidden, **shared)
+        G = dcgan_networks.Generator(latent_dim, activation=activation, **shared)
+        D = dcgan_networks.Discriminator(norm=norm, hidden=hidden, **shared)
     training = GANTraining(G, D, noise, lr=lr, lr_D=lr_D, betas=tuple(betas), ema=ema, schedule=schedule, seed=seed)
     return Recipe(training, GAN_STEPS[loss], images.batches(batch_size, noise=noise, seed=seed))
+
+
+def sagan(
+    images: ImageSet,
+    *,
+    width: int = 32,
+    backbone: str = "dcgan",
+    attention_at: int = 32,
+    spectral: bool = True,
+    label: str = "",
+    latent_dim: int = 128,
+    batch_size: int = 64,
+    lr: float = 1e-4,
+    lr_D: float = 4e-4,
+    betas: tuple[float, float] = (0.0, 0.9),
+    ema: float = 0.999,
+    schedule: str = "constant",
+    seed: int = 0,
+) -> Recipe:
+    """Return a SAGAN [1]_ of class size and its training: hinge loss, two learning rates, an averaged generator.
+
+    The published network: ``width=64, backbone="resnet"``. Each of its ingredients can be left out by one argument:
+    ``attention_at=0`` no attention, ``spectral=False`` none in G, ``lr=2e-4, lr_D=2e-4`` one learning rate.
+
+    Parameters
+    ----------
+    images : ImageSet
+        Of any size that is a power of two; use a split.
+    width, backbone, attention_at, spectral, latent_dim
+        Of the networks in `nblib.networks.sagan`.
+    label : str, default ""
+        An attribute of the set: draw pictures with and without it, by conditional batch norm in G and projection in D.
+    batch_size : int, default 64
+    lr, lr_D, betas, ema, schedule, seed
+        Of `GANTraining`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or the set has no such attribute.
+
+    References
+    ----------
+    .. [1] Zhang, Goodfellow, Metaxas & Odena (2019), Self-Attention Generative Adversarial Networks, ICML.
+    """
+    if label:
+        images = replace(images, attributes=images.attribute(label)[:, None], attribute_names=(label,))
+    shared = {"width": width, "size": images.images.shape[-1], "backbone": backbone, "attention_at": attention_at}
+    shared["classes"] = 2 if label else 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        G = sagan_networks.Generator(latent_dim, spectral=spectral, **shared)
+        D = sagan_networks.Discriminator(**shared)
+    noise = normal_noise(latent_dim)
+    training = GANTraining(G, D, noise, lr=lr, lr_D=lr_D, betas=tuple(betas), ema=ema, schedule=schedule, seed=seed)
+    return Recipe(training, sagan_step, images.batches(batch_size, noise=noise, seed=seed))
 
 
 def classifier(
@@ -154,6 +212,24 @@ def saturating_step(training: GANTraining, batch: Batch) -> dict[str, Tensor]:
     return _play(training, batch, losses.bce_loss_d, losses.saturating_loss_g)
 
 
+def sagan_step(training: GANTraining, batch: Batch) -> dict[str, Tensor]:
+    """Let D, then G take one step each on the hinge losses; tell how much attention both let in.
+
+    D has no batch norm, so it sees real and fake images in one batch. With labels, a fake has that of its neighbour.
+    """
+    labels = batch.attributes[:, 0].long() if training.G.classes else None
+    fake = training.G(batch.noise, labels)
+    both = None if labels is None else torch.cat([labels, labels])
+    real_logits, fake_logits = training.D(torch.cat([batch.images, fake.detach()]), both).float().chunk(2)
+    loss_d = losses.hinge_loss_d(real_logits, fake_logits)
+    training.descend("D", loss_d)
+    loss_g = losses.hinge_loss_g(training.D(fake, labels).float())
+    training.descend("G", loss_g)
+    layers = {"gamma_G": training.G.attention, "gamma_D": training.D.stem.attention}
+    gammas = {name: layer.gamma.detach().clone() for name, layer in layers.items() if layer is not None}
+    return {"loss_d": loss_d, "loss_g": loss_g, **gammas}
+
+
 def classifier_step(training: SupervisedTraining, batch: Batch) -> dict[str, Tensor]:
     """Take one step on the mean cross-entropy of all attributes; no mirror images, a car may be "Facing_Left"."""
     loss = F.binary_cross_entropy_with_logits(training.net(batch.images).float(), batch.attributes.float())
@@ -178,4 +254,4 @@ GAN_STEPS: dict[str, Step] = {
     "nonsaturating": nonsaturating_step,
     "saturating": saturating_step,
 }
-RECIPES: dict[str, Callable[..., Recipe]] = {"dcgan": dcgan, "classifier": classifier}
+RECIPES: dict[str, Callable[..., Recipe]] = {"dcgan": dcgan, "sagan": sagan, "classifier": classifier}

@@ -18,6 +18,7 @@ from nblib.recipes import RECIPES
 from nblib.training import GANTraining, Training, distributed, fit
 
 COMPARED = 2000  # pictures of each kind for the distances on a card
+STEM_STEPS = (0, 100, 200, 500, 1000, 2000, 3000, 4000, 6000, 8000)  # of a training with attention in D
 FEWEST = 500  # with fewer, the distances say little
 
 
@@ -98,11 +99,24 @@ def train(
     chosen = RECIPES[name](images.split("train"), **hyper)
     if epochs is not None:
         steps = min(math.ceil(epochs * len(chosen.batches)), steps or math.inf)
-    for _ in fit(*chosen, steps=steps, minutes=minutes, out=out, resume=resume, devices=devices):
-        pass
+    folder = Path(out) / "weights"
+    logs = fit(*chosen, steps=steps, minutes=minutes, out=out, resume=resume, devices=devices)
+    stems = keep_stem(name, chosen.training, images, folder)
+    for _ in logs:
+        stems += keep_stem(name, chosen.training, images, folder)
     if not distributed.leading():
         return []
-    return write(name, chosen.training, images, Path(out) / "weights")
+    return stems + write(name, chosen.training, images, folder)
+
+
+def keep_stem(name: str, training: Training, images: ImageSet, folder: Path) -> list[Path]:
+    """Write the front of D, which shows where it looks, if it has one and the training is at one of `STEM_STEPS`."""
+    stem = getattr(getattr(training, "D", None), "stem", None)
+    if stem is None or training.step not in STEM_STEPS or not distributed.leading():
+        return []
+    path = folder / f"{name}-d-stem-{training.step}.safetensors"
+    checkpoints.save_weights(stem, path, {"data": images.name, "steps": training.step})
+    return [path]
 
 
 def write(name: str, training: Training, images: ImageSet, folder: Path) -> list[Path]:

@@ -26,9 +26,9 @@ from functools import partial
 from itertools import pairwise
 from typing import Self
 
-import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+
+from nblib.layers import bound, doubling, halving, start_small
 
 START = 4  # side of the smallest feature map
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -69,6 +69,7 @@ class Generator(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> G = Generator.small()
     >>> G(torch.zeros(2, 100)).shape
     torch.Size([2, 3, 64, 64])
@@ -88,9 +89,9 @@ class Generator(nn.Module):
         self.start = nn.Sequential(nn.BatchNorm2d(channels[0]), ACTIVATIONS[activation]())
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):
-            layers += [_doubling(before, after, kernel, bias=False), nn.BatchNorm2d(after), ACTIVATIONS[activation]()]
-        self.stages = nn.Sequential(*layers, _doubling(channels[-1], 3, kernel), nn.Tanh())
-        self.apply(_start_small)
+            layers += [doubling(before, after, kernel, bias=False), nn.BatchNorm2d(after), ACTIVATIONS[activation]()]
+        self.stages = nn.Sequential(*layers, doubling(channels[-1], 3, kernel), nn.Tanh())
+        self.apply(start_small)
 
     @classmethod
     def small(cls, **arguments) -> Self:
@@ -140,6 +141,7 @@ class Discriminator(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> D = Discriminator.small()
     >>> D(torch.zeros(2, 3, 64, 64)).shape
     torch.Size([2, 1])
@@ -161,9 +163,9 @@ class Discriminator(nn.Module):
         self.width, self.size, self.kernel = width, size, kernel
         self.activation, self.norm, self.hidden = activation, norm, hidden
         channels = [width * 2**stage for stage in range(size.bit_length() - START.bit_length())]  # w … 8w at 64 px
-        layers: list[nn.Module] = [_halving(3, width, kernel), ACTIVATIONS[activation]()]
+        layers: list[nn.Module] = [halving(3, width, kernel), ACTIVATIONS[activation]()]
         for before, after in pairwise(channels):
-            layers.append(_halving(before, after, kernel, bias=norm != "batch"))
+            layers.append(halving(before, after, kernel, bias=norm != "batch"))
             layers += [nn.BatchNorm2d(after)] if norm == "batch" else []
             layers.append(ACTIVATIONS[activation]())
         flat = channels[-1] * START**2
@@ -172,9 +174,9 @@ class Discriminator(nn.Module):
             layers += [nn.Linear(flat, hidden), ACTIVATIONS[activation]()]
         self.stages = nn.Sequential(*layers)
         self.logit = nn.Linear(hidden or flat, 1)
-        self.apply(_start_small)
+        self.apply(start_small)
         if norm == "spectral":  # after the start values: it estimates their singular vectors
-            self.apply(_bound)
+            self.apply(bound)
 
     @classmethod
     def small(cls, **arguments) -> Self:
@@ -195,33 +197,6 @@ class Discriminator(nn.Module):
         """Return logits (B, 1) for images (B, 3, size, size) in [-1, 1]."""
         h = self.stages(images)  # (B, 8w * 4 * 4), or (B, hidden)
         return self.logit(h)  # (B, 1)
-
-
-def _halving(before: int, after: int, kernel: int, bias: bool = True) -> nn.Conv2d:
-    return nn.Conv2d(before, after, kernel, stride=2, padding=(kernel - 1) // 2, bias=bias)
-
-
-def _doubling(before: int, after: int, kernel: int, bias: bool = True) -> nn.ConvTranspose2d:
-    """Return a layer that doubles the side exactly: 2 (n - 1) + kernel - 2 padding + output_padding = 2n."""
-    padding = (kernel - 1) // 2
-    extra = 2 * padding + 2 - kernel  # 0 for 4x4; for 5x5 the one row that would make 63 px of 64
-    return nn.ConvTranspose2d(before, after, kernel, stride=2, padding=padding, output_padding=extra, bias=bias)
-
-
-@torch.no_grad()
-def _start_small(module: nn.Module) -> None:
-    """Give a layer the start values of [1]_."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-
-
-def _bound(module: nn.Module) -> None:
-    if isinstance(module, (nn.Conv2d, nn.Linear)):
-        spectral_norm(module)
 
 
 def _check(width: int, size: int, kernel: int, activation: str) -> None:
