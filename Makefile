@@ -47,12 +47,13 @@ notebooks: $(INSTALLED) ## execute the series in the class profile and rewrite t
 bench: $(INSTALLED) ## measure the speeds and rewrite data/benchmarks
 	$(BIN)/python -m tests.benchmarks
 
-weights: $(INSTALLED) ## train the shipped weights anew (about an hour on two cores; goes on where it was stopped)
+weights: $(INSTALLED) ## train the shipped weights anew (two hours on two cores; goes on where it was stopped)
 	@set -e; train() { \
 		$(BIN)/nblib train $$2 --data $$1 --steps $$3 --out runs/weights/$$1-$$2 --resume; \
 		mkdir -p data/checkpoints/$$1; cp runs/weights/$$1-$$2/weights/* data/checkpoints/$$1/; }; \
 	train toyfaces classifier 1800; train toyfaces dcgan 6810; \
-	train toycars classifier 6000; train toycars dcgan 3847
+	train toycars classifier 6000; train toycars dcgan 3847; \
+	train toycars sagan 3500; train toyfaces sagan 3500
 
 clean: ## remove what runs and builds left; keeps data/
 	rm -rf runs build .pytest_cache .ruff_cache .hypothesis

@@ -16,8 +16,7 @@ Every loss is a scalar to be *minimised*: the mean over all logits, so its size 
 References
 ----------
 .. [1] Goodfellow et al. (2014), Generative Adversarial Nets, NeurIPS.
-.. [2] Salimans et al. (2016), Improved Techniques for Training GANs, NeurIPS.
-.. [3] Lim & Ye (2017), Geometric GAN, arXiv:1705.02894.
+.. [2] Lim & Ye (2017), Geometric GAN, arXiv:1705.02894.
 """
 
 import torch
@@ -25,21 +24,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def bce_loss_d(real_logits: Tensor, fake_logits: Tensor, smoothing: float = 0.0) -> Tensor:
+def bce_loss_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """Return the discriminator's cross-entropy, mean(-log D(real)) + mean(-log(1 - D(fake))) [1]_.
 
     Parameters
     ----------
     real_logits, fake_logits : Tensor, any shape
         Logits of real images and of generated ones; detach the latter from the generator.
-    smoothing : float in [0, 1), default 0
-        The target of real images is 1 - `smoothing`. One-sided [2]_: smoothing the fake side as well would reward
-        the generator for staying where it is.
-
-    Raises
-    ------
-    ValueError
-        If `smoothing` is outside [0, 1).
 
     Examples
     --------
@@ -47,10 +38,7 @@ def bce_loss_d(real_logits: Tensor, fake_logits: Tensor, smoothing: float = 0.0)
     >>> round(bce_loss_d(undecided, undecided).item(), 4)
     1.3863
     """
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"smoothing={smoothing}: the target of real images is 1 - smoothing, take it from [0, 1)")
-    loss_real = F.softplus(-real_logits) + smoothing * real_logits  # as softplus(l) - softplus(-l) = l
-    return loss_real.mean() + F.softplus(fake_logits).mean()
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 
 def saturating_loss_g(fake_logits: Tensor) -> Tensor:
@@ -81,7 +69,7 @@ def nonsaturating_loss_g(fake_logits: Tensor) -> Tensor:
 
 
 def hinge_loss_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Return the discriminator's hinge loss, mean(max(0, 1 - real)) + mean(max(0, 1 + fake)) [3]_.
+    """Return the discriminator's hinge loss, mean(max(0, 1 - real)) + mean(max(0, 1 + fake)) [2]_.
 
     Logits beyond the margin (real above 1, fake below -1) give no gradient: D stops where it is sure enough.
 

@@ -16,6 +16,9 @@ def squares(n=64, size=16):
     return ImageSet(images, attributes, ("Red", "Dark_Above"), name="squares")
 
 
+SMALL = {"dcgan": {"width": 4}, "sagan": {"width": 8, "attention_at": 8}, "classifier": {"width": 4}}  # for 16 pixels
+
+
 def trained(recipe, steps):
     return list(fit(*recipe, steps=steps, log_every=1, precision="fp32", progress=False))
 
@@ -26,14 +29,14 @@ def weights(net):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_all_that_fit_needs(name):
-    (first, last) = trained(RECIPES[name](squares(), width=4, batch_size=8, seed=3), 2)
+    (first, last) = trained(RECIPES[name](squares(), **SMALL[name], batch_size=8, seed=3), 2)
     assert (first.step, last.step) == (1, 2)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_start_depends_on_the_seed_alone(name):
     def start(seed):
-        training = RECIPES[name](squares(), width=4, seed=seed).training
+        training = RECIPES[name](squares(), **SMALL[name], seed=seed).training
         return torch.cat([weights(player.net) for player in training.players.values()])
 
     torch.manual_seed(1)

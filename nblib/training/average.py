@@ -77,6 +77,11 @@ class Average:
         self._mean.to(device)
         self._pairs = None
 
+    def arrange(self, memory_format: torch.memory_format) -> None:
+        """Lay the 4-D weights out in another order in memory, as those of the live network."""
+        self._mean.to(memory_format=memory_format)
+        self._pairs = None
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return the averaged weights by name, without buffers."""
         return {name: value.detach() for name, value in self._mean.named_parameters()}

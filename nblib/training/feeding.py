@@ -1,6 +1,7 @@
 """What reaches a step: batches on the right device, and random numbers that depend on (seed, step) alone."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -21,14 +22,12 @@ def placed(batches: Any, device: torch.device) -> Any:
 
 def to_device(batch: Any, device: torch.device) -> Any:
     """Return a batch (a dataclass) with all its tensors on `device`."""
-    if not is_dataclass(batch):
-        return batch
-    strays = {}
-    for entry in fields(batch):
-        value = getattr(batch, entry.name)
-        if isinstance(value, Tensor) and value.device.type != device.type:
-            strays[entry.name] = value.to(device)
-    return replace(batch, **strays) if strays else batch
+    return _changed(batch, lambda value: value if value.device.type == device.type else value.to(device))
+
+
+def arranged(batch: Any, memory_format: torch.memory_format) -> Any:
+    """Return a batch (a dataclass) with its 4-D tensors, such as the images, laid out in another order in memory."""
+    return _changed(batch, lambda value: value.contiguous(memory_format=memory_format) if value.ndim == 4 else value)
 
 
 def reseed(seed: int, step: int, team: Team) -> None:
@@ -50,3 +49,13 @@ def described(batches: Any) -> dict[str, Any]:
     images = getattr(batches, "set", None)
     data = None if images is None else {"name": images.name, "images": len(images)}
     return {"batch_size": batches.size, "batch_seed": getattr(batches, "seed", None), "data": data}
+
+
+def _changed(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return a batch with `change` applied to all its tensors."""
+    if not is_dataclass(batch):
+        return batch
+    before = {entry.name: getattr(batch, entry.name) for entry in fields(batch)}
+    after = {name: change(value) for name, value in before.items() if isinstance(value, Tensor)}
+    new = {name: value for name, value in after.items() if value is not before[name]}
+    return replace(batch, **new) if new else batch

@@ -1,6 +1,6 @@
 """`fit` drives a step function: device, precision, logs, checkpoints, resume, several processes."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from nblib.training import distributed
 from nblib.training.budget import Budget
 from nblib.training.feeding import placed
 from nblib.training.logs import Log
-from nblib.training.precision import PRECISIONS, find_device
+from nblib.training.precision import LAYOUTS, PRECISIONS, Setting, find_device
 from nblib.training.run import Run
 from nblib.training.state import Training
 
@@ -31,6 +31,7 @@ def fit(
     checkpoint_every: int = 500,
     sample_every: int = 500,
     precision: str = "auto",
+    layout: str = "auto",
     device: str | torch.device = "auto",
     devices: int = 1,
     threads: int | None = None,
@@ -63,6 +64,12 @@ def fit(
         In steps.
     precision : "auto", "fp32" or "bf16"
         "auto" measures which is faster, if the hardware has bfloat16, and keeps to it when resumed.
+    layout : "auto", "contiguous" or "channels_last"
+        How images, feature maps and filters lie in memory: channel by channel, or all channels of a pixel together.
+        Which is faster depends on networks and machine; results are the same to rounding, but for dropout, whose
+        random numbers follow the order in memory. "auto" measures it if the precision is "auto" as well, and keeps to
+        it when resumed; with a named precision it means "contiguous". Feature maps in channels_last cannot be
+        flattened by ``view``, but by ``flatten`` or ``reshape``.
     device : "auto", "cuda", "mps" (untested) or "cpu"
     devices : int, default 1
         Processes (GPUs) per node that train together; see `nblib.training.distributed`.
@@ -100,16 +107,18 @@ def fit(
     ([50, 100, 150], True)
     """
     pace = {"log_every": log_every, "checkpoint_every": checkpoint_every, "sample_every": sample_every}
-    _check(batches, pace, precision, threads)
+    _check(batches, pace, threads)
+    _check_choice("precision", precision, PRECISIONS)
+    _check_choice("layout", layout, LAYOUTS)
     budget = Budget(steps, minutes)
     team = distributed.join(devices, find_device(device))
     out = None if out is None else Path(out).expanduser()
     run = Run(training, step, placed(batches, team.device), team, budget, out, pace, progress and team.leads)
-    run.begin(resume, precision, threads)
+    run.begin(resume, Setting(precision, layout), threads)
     return run.logs()
 
 
-def _check(batches: Any, pace: Mapping[str, int], precision: str, threads: int | None) -> None:
+def _check(batches: Any, pace: Mapping[str, int], threads: int | None) -> None:
     if not hasattr(batches, "at") or not hasattr(batches, "size"):
         raise ValueError(
             f"batches={batches!r}: fit needs a `size` and `at(step, rank, world)`, as ImageSet.batches(n) has; "
@@ -118,7 +127,10 @@ def _check(batches: Any, pace: Mapping[str, int], precision: str, threads: int |
     for name, every in pace.items():
         if every < 1:
             raise ValueError(f"{name}={every}: a number of steps, at least 1")
-    if precision not in ("auto", *PRECISIONS):
-        raise ValueError(f"precision={precision!r}: choose from auto, {', '.join(PRECISIONS)}")
     if threads is not None and threads < 1:
         raise ValueError(f"threads={threads}: at least 1")
+
+
+def _check_choice(name: str, given: str, known: Iterable[str]) -> None:
+    if given not in ("auto", *known):
+        raise ValueError(f"{name}={given!r}: choose from auto, {', '.join(known)}")

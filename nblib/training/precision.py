@@ -1,20 +1,36 @@
-"""Where a training computes and how exactly: cuda, then mps (untested), then cpu; bfloat16 where it pays."""
+"""Where a training computes and how: cuda, then mps (untested), then cpu; bfloat16 and channels_last where they pay.
+
+In channels_last the channels of a pixel lie side by side in memory: convolution kernels on CPUs and GPUs with matrix
+units want them so, and convert at every layer what comes otherwise. Some other layers are slower that way (group norm
+on a CPU two to four times), so it is measured.
+"""
 
 import contextlib
 import copy
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+
+from nblib.training import feeding
+from nblib.training.distributed import Team
 
 if TYPE_CHECKING:
     from nblib.training.state import Training
 
 PRECISIONS = ("fp32", "bf16")
-GAIN = 1.05  # bfloat16 must be faster by this factor, or the more exact type is kept
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+GAIN = 1.05  # what is not the plain way must be faster by this factor: bfloat16 is less exact
 WARM_UP, TIMED = 1, 3  # steps
 PATIENCE = 10.0  # seconds, after which one timed step each is enough
+
+
+class Setting(NamedTuple):
+    """How steps are computed: one of `PRECISIONS` and one of `LAYOUTS`."""
+
+    precision: str
+    layout: str
 
 
 def find_device(device: str | torch.device = "auto") -> torch.device:
@@ -66,32 +82,52 @@ def fast_kernels(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def choose(training: "Training", step: Callable[..., Any], batch: Any, device: torch.device) -> str:
-    """Return "bf16" or "fp32", whichever makes `step` faster here: a few steps of each on a copy of the training.
+def choose(training: "Training", step: Callable[..., Any], batch: Any, team: Team, layout: str) -> Setting:
+    """Return what makes `step` fastest here: bf16 or fp32, then, where `layout` is "auto", contiguous or channels_last.
 
-    The training itself and torch's random numbers are left as they were.
+    A few steps of each are timed on copies of the training; the training itself and torch's random numbers are left
+    as they were. A network that cannot work in channels_last (it flattens feature maps by ``view``) stays contiguous.
     """
-    if not has_bf16(device):
-        return "fp32"
+    chosen = Setting("fp32", "contiguous" if layout == "auto" else layout)
+    if team.agree(has_bf16(team.device)):
+        chosen = _faster(training, step, batch, team, (chosen, chosen._replace(precision="bf16")))
+    if layout == "auto" and _has_filters(training):
+        with contextlib.suppress(RuntimeError):  # where the cause is another, the first step of the training says so
+            chosen = _faster(training, step, batch, team, (chosen, chosen._replace(layout="channels_last")))
+    return chosen
+
+
+def _faster(
+    training: "Training", step: Callable[..., Any], batch: Any, team: Team, rivals: tuple[Setting, Setting]
+) -> Setting:
+    """Return the second setting if it is faster than the first by the factor `GAIN`, else the first."""
+    device = team.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), fast_kernels(device):
-        rivals = {name: copy.deepcopy(training) for name in PRECISIONS}
-        best = dict.fromkeys(PRECISIONS, float("inf"))
+        copies = {setting: copy.deepcopy(training) for setting in rivals}
+        best = dict.fromkeys(rivals, float("inf"))
         end = time.perf_counter() + PATIENCE
         for turn in range(WARM_UP + TIMED):
-            for name, rival in rivals.items():  # in turns, so that a busy machine disturbs both
-                seconds = _timed(rival, step, batch, name, device)
-                best[name] = min(best[name], seconds) if turn >= WARM_UP else best[name]
-            if turn >= WARM_UP and time.perf_counter() > end:
+            for setting, rival in copies.items():  # in turns, so that a busy machine disturbs both
+                seconds = _timed(rival, step, batch, setting, device)
+                best[setting] = min(best[setting], seconds) if turn >= WARM_UP else best[setting]
+            if turn >= WARM_UP and team.agree(time.perf_counter() > end):  # all take the same number of steps
                 break
-    return "bf16" if best["bf16"] * GAIN < best["fp32"] else "fp32"
+    first, second = rivals
+    return team.agree(second if best[second] * GAIN < best[first] else first)
 
 
-def _timed(training: "Training", step: Callable[..., Any], batch: Any, name: str, device: torch.device) -> float:
+def _timed(training: "Training", step: Callable[..., Any], batch: Any, setting: Setting, device: torch.device) -> float:
     """Return the seconds of one step."""
+    training.arrange(LAYOUTS[setting.layout])  # after the first time there is nothing left to do
     training.train()
     start = time.perf_counter()
-    with autocast(name, device):
-        step(training, batch)
+    with autocast(setting.precision, device):
+        step(training, feeding.arranged(batch, LAYOUTS[setting.layout]))
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
+
+
+def _has_filters(training: "Training") -> bool:
+    """Return whether there are convolutions, which alone have something to lay out."""
+    return any(weight.ndim == 4 for player in training.players.values() for weight in player.net.parameters())

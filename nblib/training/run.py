@@ -18,6 +18,7 @@ from nblib.training.budget import Budget
 from nblib.training.distributed import Team
 from nblib.training.errors import TrainingDiverged, explained
 from nblib.training.logs import Journal, Log, Recent, write_grid
+from nblib.training.precision import Setting
 from nblib.training.state import Training
 
 
@@ -39,17 +40,19 @@ class Run:
     saved_at: int = -1  # its step
     whole: bool = True  # False in the middle of a step, when the state is worth nothing
 
-    def begin(self, resume: bool, wanted_precision: str, threads: int | None) -> None:
+    def begin(self, resume: bool, wanted: Setting, threads: int | None) -> None:
         """Place the networks; take up a checkpoint, or settle what the first start settles for good."""
         self.training.stopping = False
         self.training.to(self.team.device)
         self.recent = Recent(self.team)
-        self.fixed = {"precision": wanted_precision, "threads": threads, "schedule_steps": self._schedule_steps()}
+        self.fixed = {**wanted._asdict(), "threads": threads, "schedule_steps": self._schedule_steps()}
         if not (resume and self._take_up()):
             self._refuse_used_folder()
             torch.set_num_threads(threads or torch.get_num_threads())
-            self.fixed |= {"precision": self._settled(wanted_precision), "threads": torch.get_num_threads()}
+            self.fixed |= {**self._settled(wanted)._asdict(), "threads": torch.get_num_threads()}
         torch.set_num_threads(self.fixed["threads"])
+        self.memory_format = precision.LAYOUTS[self.fixed["layout"]]
+        self.training.arrange(self.memory_format)
         distributed.synchronise(self.training, self.team)
         if self.out is not None and self.team.leads:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -98,8 +101,7 @@ class Run:
     def _one_step(self) -> None:
         training, team = self.training, self.team
         try:
-            batch = feeding.to_device(self.batches.at(training.step, team.rank, team.world), team.device)
-            batch = training.prepare(batch, size=self.batches.size, rank=team.rank, world=team.world)
+            batch = feeding.arranged(self._batch(), self.memory_format)
             training.anneal(self._progress())
             feeding.reseed(training.seed, training.step, team)
             self.whole = False
@@ -111,6 +113,12 @@ class Run:
             raise told from error
         training.step += 1
         self.whole = True
+
+    def _batch(self) -> Any:
+        """Return this process's share of the batch of the step to come."""
+        training, team = self.training, self.team
+        batch = feeding.to_device(self.batches.at(training.step, team.rank, team.world), team.device)
+        return training.prepare(batch, size=self.batches.size, rank=team.rank, world=team.world)
 
     def _progress(self) -> float:
         """Return how far the learning rates' schedule is; its length in steps is that of the first start."""
@@ -203,15 +211,12 @@ class Run:
         """Return the length that the learning rates depend on, if they do."""
         return None if self.training.schedule == "constant" else self.budget.steps
 
-    def _settled(self, wanted: str) -> str:
-        """Return the precision to train in, measured if it is left to us."""
-        if wanted != "auto":
-            return wanted
-        team, at = self.team, self.training.step
-        batch = feeding.to_device(self.batches.at(at, team.rank, team.world), team.device)
-        batch = self.training.prepare(batch, size=self.batches.size, rank=team.rank, world=team.world)
+    def _settled(self, wanted: Setting) -> Setting:
+        """Return how to compute, measured where it is left to us; with a named precision, the same everywhere."""
+        if wanted.precision != "auto":
+            return wanted if wanted.layout != "auto" else wanted._replace(layout="contiguous")
         try:
-            return team.agree(precision.choose(self.training, self.step, batch, team.device))
+            return precision.choose(self.training, self.step, self._batch(), self.team, wanted.layout)
         except (RuntimeError, MemoryError) as error:
             if (told := explained(error, self.batches.size)) is error:
                 raise
@@ -226,12 +231,13 @@ class Run:
         path, state = found
         lines = snapshots.differences(state["hyper_parameters"], self._hyper_parameters())
         asked = {name: value for name, value in self.fixed.items() if value not in ("auto", None)}
-        lines += snapshots.differences({name: state["fixed"][name] for name in asked}, asked)
+        fixed = {"layout": "contiguous"} | state["fixed"]  # before there was a choice, that was it
+        lines += snapshots.differences({name: fixed[name] for name in asked}, asked)
         if lines:
             raise ValueError(f"{path} cannot be resumed with other settings:\n  " + "\n  ".join(lines))
         self.training.load_state_dict(state["training"])
         self.recent.load_state_dict(state["recent"])
-        self.fixed, self.budget.seconds = state["fixed"], state["seconds"]
+        self.fixed, self.budget.seconds = fixed, state["seconds"]
         self.checkpoint, self.saved_at = path, self.training.step
         return True
 

@@ -20,7 +20,7 @@ from nblib import datasets, masks, metrics, paths, refresh, results
 from nblib.files import whole_file, write_json
 from nblib.images import uint8_to_unit
 from nblib.toys import cars, faces
-from tests.benchmarks import engine
+from tests.benchmarks import attention, engine
 
 THREADS = 2
 
@@ -126,7 +126,7 @@ def table(head: str, measured: dict[str, float], form: str) -> str:
 
 
 def main() -> None:
-    """Measure, write ``data/benchmarks/foundation.json`` and ``engine.json``, and rewrite the README's tables."""
+    """Measure, write three records into ``data/benchmarks``, and rewrite the README's tables."""
     torch.set_num_threads(THREADS)
     started, foundation = time.perf_counter(), {}
     for part in (toys, holes, similarity, reading):
@@ -135,11 +135,26 @@ def main() -> None:
     started = time.perf_counter()
     trained = engine.measure()
     write("engine", trained, time.perf_counter() - started)
+    started = time.perf_counter()
+    attending = attention.measure()
+    write("attention", attending, time.perf_counter() - started)
     readme = paths.REPOSITORY / "README.md"
     text = readme.read_text(encoding="utf-8")
     speeds = table("| on two CPU cores | per second |", foundation, ",.0f")
-    ratios = {name: value for name, value in trained.items() if "images/s" not in name and "GFLOP" not in name}
-    speeds += table("| training a DCGAN on two CPU cores, batch 128 | ratio |", ratios, ".2f")
+    overhead = f"Over the same bare loop, `fit` costs {trained[engine.OVERHEAD]:+.1f} % time."
+    speeds = "\n".join(
+        [
+            speeds,
+            engine.table(trained),
+            "",
+            engine.scaling_table(trained),
+            "",
+            overhead,
+            "",
+            attention.table(attending),
+            "",
+        ]
+    )
     text = refresh.between_marks(text, "speeds", speeds)
     with whole_file(readme) as partial:
         partial.write_text(text, encoding="utf-8")

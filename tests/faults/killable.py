@@ -28,17 +28,22 @@ def noise(n, generator):
 
 
 def train(out, *, resume=False, lr=1e-3, each=None):
-    """Train to the end: batch norm, dropout, cosine schedule, average, all that a resumed training could get wrong."""
+    """Train to the end, with all that a resumed training could get wrong.
+
+    Batch norm, dropout, cosine schedule, average, and filters in channels_last.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(0)
     G = nn.Sequential(
-        nn.Linear(8, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 192), nn.Tanh(), nn.Unflatten(1, (3, 8, 8))
+        *(nn.Linear(8, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Unflatten(1, (4, 4, 4))),
+        *(nn.ConvTranspose2d(4, 3, 4, stride=2, padding=1), nn.Tanh()),
     )
-    D = nn.Sequential(nn.Flatten(), nn.Linear(192, 64), nn.LeakyReLU(0.2), nn.Dropout(0.3), nn.Linear(64, 1))
+    filters = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+    D = nn.Sequential(filters, nn.LeakyReLU(0.2), nn.Dropout(0.3), nn.Flatten(), nn.Linear(128, 1))
     training = GANTraining(G, D, noise, lr=lr, schedule="cosine", clip=1.0)
     pixels = torch.randint(256, (64, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     settings = {"log_every": 4, "checkpoint_every": 3, "sample_every": 60, "precision": "fp32", "device": "cpu"}
-    settings |= {"steps": STEPS, "out": out, "resume": resume, "progress": False}
+    settings |= {"layout": "channels_last", "steps": STEPS, "out": out, "resume": resume, "progress": False}
     for log in fit(training, gan_step, ImageSet(pixels).batches(16), **settings):
         if each is not None:
             each(log)

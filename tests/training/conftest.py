@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import softplus
+from torch.nn.utils.parametrizations import spectral_norm
 
 from nblib.datasets.imageset import ImageSet
 from nblib.training import GANTraining
@@ -32,6 +33,28 @@ class Critic(nn.Module):
         return self.layers(images)
 
 
+def filters_gan(dropout):
+    """Networks of convolutions, so that there is something to lay out."""
+    G = nn.Sequential(
+        nn.Linear(6, 96, bias=False),
+        nn.Unflatten(1, (24, 2, 2)),
+        nn.BatchNorm2d(24),
+        nn.ReLU(),
+        nn.ConvTranspose2d(24, 12, 4, stride=2, padding=1),
+        nn.Dropout(dropout),
+        nn.ConvTranspose2d(12, 3, 4, stride=2, padding=1),
+        nn.Tanh(),
+    )
+    D = nn.Sequential(
+        nn.Conv2d(3, 10, 3, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        spectral_norm(nn.Conv2d(10, 20, 3, padding=1)),
+        nn.Flatten(),
+        nn.Linear(320, 1),
+    )
+    return G, D
+
+
 def gan_step(training, batch):
     fake = training.G(batch.noise)
     loss_d = (softplus(-training.D(batch.images)) + softplus(training.D(fake.detach()))).mean()
@@ -55,6 +78,34 @@ def make_training():
         return GANTraining(Painter(norm=norm, dropout=dropout), Critic(), **arguments)
 
     return make
+
+
+@pytest.fixture
+def make_filters():
+    """A function that makes the same small GAN of convolutions every time."""
+
+    def make(seed=0, dropout=0.2, **arguments):
+        torch.manual_seed(seed)
+        G, D = filters_gan(dropout)
+        return GANTraining(G, D, lambda n, generator: torch.randn(n, 6, generator=generator), **arguments)
+
+    return make
+
+
+@pytest.fixture
+def layouts_of():
+    """A function that names the layouts of all that is 4-D in a training: filters, their averages, their moments."""
+
+    def layouts(training):
+        found = []
+        for player in training.players.values():
+            found += player.net.parameters()
+            found += [] if player.average is None else player.average.network().parameters()
+            found += [moment for moments in player.optimiser.state.values() for moment in moments.values()]
+        lasts = {x.is_contiguous(memory_format=torch.channels_last) for x in found if x.ndim == 4}
+        return {"channels_last" if last else "contiguous" for last in lasts}
+
+    return layouts
 
 
 @pytest.fixture

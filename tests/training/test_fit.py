@@ -104,6 +104,61 @@ def test_resuming_ends_with_the_same_bits(make_training, step, batches, tmp_path
     assert len(table(out)) == 8 + bool(at % 5)
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_in_either_layout_it_resumes_to_the_bit(make_filters, step, batches, tmp_path, same, layouts_of, layout):
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    list(fit(make_filters(), step, batches, steps=40, out=straight, layout=layout, **QUIET))
+    list(fit(make_filters(), step, batches, steps=13, out=resumed, layout=layout, **QUIET))
+    other = make_filters(seed=99)
+    list(fit(other, step, batches, steps=40, out=resumed, resume=True, **QUIET))  # the layout is that of the start
+    assert layouts_of(other) == {layout}
+    same(final(resumed)["training"], final(straight)["training"])
+    assert final(resumed)["fixed"]["layout"] == layout
+
+
+def test_both_layouts_train_alike(make_filters, step, batches):
+    trainings = {layout: make_filters(dropout=0.0, lr=1e-3) for layout in ("contiguous", "channels_last")}
+    for layout, training in trainings.items():
+        list(fit(training, step, batches, steps=10, layout=layout, **QUIET))
+    one, other = ([player.net.state_dict() for player in training.players.values()] for training in trainings.values())
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_a_training_in_memory_goes_on_in_another_layout(make_filters, step, batches, layouts_of):
+    """Weights, moments and averages change their order together, or the optimiser would mix up the moments."""
+    changing, steady = (make_filters(dropout=0.0, lr=1e-3) for _ in range(2))
+    for steps, layout in ((10, "channels_last"), (20, "contiguous"), (30, "channels_last")):
+        list(fit(changing, step, batches, steps=steps, layout=layout, **QUIET))
+        assert layouts_of(changing) == {layout}
+        list(fit(steady, step, batches, steps=steps, **QUIET))
+    torch.testing.assert_close(changing.G.state_dict(), steady.G.state_dict(), rtol=1e-2, atol=1e-3)
+
+
+def test_batches_come_in_the_layout(make_filters, step, images, batches):
+    seen = []
+
+    def noting(training, batch):
+        seen.append(batch.images.is_contiguous(memory_format=torch.channels_last))
+        return step(training, batch)
+
+    for layout in ("contiguous", "channels_last"):
+        list(fit(make_filters(), noting, batches, steps=1, layout=layout, **QUIET))
+    assert seen == [False, True]
+
+
+def test_a_checkpoint_from_before_there_was_a_choice_is_contiguous(make_filters, step, batches, tmp_path, layouts_of):
+    list(fit(make_filters(), step, batches, steps=10, out=tmp_path, **QUIET))
+    state = snapshots.newest(tmp_path)[1]
+    del state["fixed"]["layout"]
+    snapshots.write(tmp_path, state, 10)
+    with pytest.raises(ValueError, match='layout: "contiguous" in the checkpoint, "channels_last" now'):
+        fit(make_filters(), step, batches, steps=20, out=tmp_path, resume=True, layout="channels_last", **QUIET)
+    training = make_filters(1)
+    list(fit(training, step, batches, steps=20, out=tmp_path, resume=True, **QUIET))
+    assert (training.step, layouts_of(training)) == (20, {"contiguous"})
+    assert final(tmp_path)["fixed"]["layout"] == "contiguous"
+
+
 def test_leaving_the_loop_leaves_a_checkpoint_and_no_trace(make_training, step, batches, tmp_path, straight, same):
     out = tmp_path / "left"
     for log in fit(make_training(), step, batches, steps=40, out=out, **QUIET):
@@ -315,6 +370,7 @@ def test_a_step_returns_the_same_names(training, batches):
         ({"minutes": -1}, "minutes=-1: a time is positive"),
         ({"steps": 5, "log_every": 0}, "log_every=0: a number of steps"),
         ({"steps": 5, "precision": "fp16"}, "precision='fp16': choose from auto, fp32, bf16"),
+        ({"steps": 5, "layout": "nhwc"}, "layout='nhwc': choose from auto, contiguous, channels_last"),
         ({"steps": 5, "threads": 0}, "threads=0"),
         ({"steps": 5, "devices": 0}, "devices=0"),
     ],

@@ -5,7 +5,10 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
+from nblib import checkpoints
+from nblib.networks.dcgan import Generator
 from nblib.training import GANTraining, SupervisedTraining
+from nblib.training.precision import LAYOUTS
 
 
 def gradients(net):
@@ -156,6 +159,27 @@ def test_the_state_returns(make_training, step, batches, same):
     other.load_state_dict(saved)
     same(other.state_dict(), saved)
     assert torch.equal(other.sample(5), training.sample(5))
+
+
+@pytest.mark.parametrize(("saved", "own"), [("channels_last", "contiguous"), ("contiguous", "channels_last")])
+def test_the_state_of_one_layout_loads_into_the_other(make_filters, step, batches, same, layouts_of, saved, own):
+    training, other = make_filters(), make_filters(seed=1)
+    training.arrange(LAYOUTS[saved])
+    other.arrange(LAYOUTS[own])
+    for k in range(3):
+        step(training, training.prepare(batches.at(k), size=16, rank=0, world=1))
+    state = training.state_dict()
+    other.load_state_dict(copy.deepcopy(state))
+    assert (layouts_of(training), layouts_of(other)) == ({saved}, {own})
+    same(other.state_dict(), state)
+
+
+def test_weights_are_saved_contiguous(tmp_path):
+    generator = Generator(width=4, size=16).to(memory_format=torch.channels_last).eval()
+    checkpoints.save_weights(generator, tmp_path / "g", half=False)
+    loaded, noise = checkpoints.load(tmp_path / "g"), torch.randn(2, 100)
+    assert all(p.is_contiguous() for p in loaded.parameters())
+    torch.testing.assert_close(loaded(noise), generator(noise), rtol=1e-4, atol=1e-5)
 
 
 def test_hyper_parameters_say_what_matters(make_training):
