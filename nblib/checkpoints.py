@@ -29,6 +29,7 @@ NETWORKS = {  # the classes that a card may name, and the module of nblib that h
     "sagan.Discriminator": "nblib.networks.sagan",
     "sagan.Stem": "nblib.networks.sagan",
     "classifier.AttributeClassifier": "nblib.networks.classifier",
+    "judge.PairJudge": "nblib.networks.judge",
 }
 _REGISTERED: dict[str, type[nn.Module]] = {}
 Network = TypeVar("Network", bound=type[nn.Module])

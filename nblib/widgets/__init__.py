@@ -4,6 +4,8 @@ Each widget has a twin without buttons, a function that returns a figure of the 
 web and runs without a browser see that.
 """
 
+from nblib.widgets.explorer import AttentionExplorer
 from nblib.widgets.monitor import TrainingMonitor, monitor_figure
+from nblib.widgets.views import attention_figure, look, overlay
 
-__all__ = ["TrainingMonitor", "monitor_figure"]
+__all__ = ["AttentionExplorer", "TrainingMonitor", "attention_figure", "look", "monitor_figure", "overlay"]
