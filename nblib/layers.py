@@ -23,7 +23,8 @@ class SelfAttention2d(nn.Module):
         o_i = sum over j of softmax_j(q_i . k_j) v_j,        y = x + gamma * out(o).
 
     The dot products are not divided by the square root of their length, as in [1]_ and unlike in transformers. gamma
-    starts at 0: at first the layer does nothing, and the network decides how much of it to let in.
+    starts at 0: at first the layer does nothing, and the network decides how much of it to let in. Queries and keys
+    start alike, so that at first each position looks at what resembles it (`start_alike`).
 
     Parameters
     ----------
@@ -32,11 +33,13 @@ class SelfAttention2d(nn.Module):
     pool : bool, default True
         Halve the sides of keys and values by max-pooling, which makes the maps four times smaller. Published code
         does; [1]_ does not mention it.
+    scale : float, default 1
+        Of the dot products, 1 in [1]_. Where spectral norm bounds q and k, it decides how sharp a map can become.
 
     Raises
     ------
     ValueError
-        If there are fewer than 8 channels.
+        If there are fewer than 8 channels, or the scale is not positive.
 
     Notes
     -----
@@ -53,23 +56,31 @@ class SelfAttention2d(nn.Module):
     torch.Size([2, 8, 8, 4, 4])
     """
 
-    def __init__(self, channels: int, *, pool: bool = True):
+    def __init__(self, channels: int, *, pool: bool = True, scale: float = 1.0):
         super().__init__()
         if channels < 8:
             raise ValueError(f"channels={channels}: attention needs at least 8, its keys have an eighth of them")
-        self.channels, self.pool = channels, pool
+        if not scale > 0:
+            raise ValueError(f"scale={scale}: what the dot products are multiplied by is positive")
+        self.channels, self.pool, self.scale = channels, pool, scale
         self.query = nn.Conv2d(channels, channels // 8, 1, bias=False)
         self.key = nn.Conv2d(channels, channels // 8, 1, bias=False)
         self.value = nn.Conv2d(channels, channels // 2, 1, bias=False)
         self.out = nn.Conv2d(channels // 2, channels, 1, bias=False)
         self.gamma = nn.Parameter(torch.zeros(()))
+        self.start_alike()
+
+    @torch.no_grad()
+    def start_alike(self) -> None:
+        """Let queries and keys start from the same weights; call it after giving start values, before `bound`."""
+        self.key.weight.copy_(self.query.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x + gamma * attention, shape (B, C, H, W), for x (B, C, H, W)."""
         q, k, v = _rows(self.query(x)), _rows(self._pooled(self.key(x))), _rows(self._pooled(self.value(x)))
         padding = (0, v.shape[-1] - q.shape[-1])
         q, k = F.pad(q, padding), F.pad(k, padding)  # (B, 1, HW, C/2), (B, 1, H'W', C/2)
-        found = F.scaled_dot_product_attention(q, k, v, scale=1.0)  # (B, 1, HW, C/2)
+        found = F.scaled_dot_product_attention(q, k, v, scale=self.scale)  # (B, 1, HW, C/2)
         found = found.squeeze(1).transpose(1, 2).unflatten(2, x.shape[2:])  # (B, C/2, H, W)
         return x + self.gamma * self.out(found)
 
@@ -85,7 +96,7 @@ class SelfAttention2d(nn.Module):
         """
         queries, keys = self.query(x).float(), self._pooled(self.key(x if context is None else context)).float()
         scores = queries.flatten(2).transpose(1, 2) @ keys.flatten(2)  # (B, HW, H'W')
-        maps = scores.softmax(-1)
+        maps = (self.scale * scores).softmax(-1)
         return maps.unflatten(2, keys.shape[2:]).unflatten(1, queries.shape[2:])
 
     def _pooled(self, x: Tensor) -> Tensor:
@@ -147,7 +158,7 @@ def start_small(module: nn.Module) -> None:
 def bound(module: nn.Module) -> None:
     """Keep the largest singular value of a layer's weights at 1 [2]_; for `apply`, after the start values.
 
-    Its estimate takes one step per pass in train mode, and stands still in eval mode.
+    Its estimate takes one step of power iteration per pass in train mode, and stands still in eval mode.
     """
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
         spectral_norm(module)

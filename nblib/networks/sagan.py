@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nblib.layers import ConditionalBatchNorm2d, SelfAttention2d, bound, doubling, halving, start_small
+from nblib.layers import ConditionalBatchNorm2d, SelfAttention2d, bound, doubling, halving
 
 START = 4  # side of the smallest feature map
 BACKBONES = ("dcgan", "resnet")
@@ -47,6 +47,8 @@ class Generator(nn.Module):
     backbone : {"dcgan", "resnet"}, default "dcgan"
     attention_at : int, default 32
         Side of the feature map that attends to itself, a power of two from 8 to half of `size`; 0 leaves it out.
+    scale : float, default 1
+        Of the attention's dot products, see `SelfAttention2d`.
     spectral : bool, default True
         Keep the largest singular value of every layer at 1; [1]_ found that G needs it as well as D.
     classes : int, default 0
@@ -71,6 +73,7 @@ class Generator(nn.Module):
         size: int = 64,
         backbone: str = "dcgan",
         attention_at: int = 32,
+        scale: float = 1.0,
         spectral: bool = True,
         classes: int = 0,
     ):
@@ -79,7 +82,7 @@ class Generator(nn.Module):
         if latent_dim < 1:
             raise ValueError(f"latent_dim={latent_dim}: a latent vector has at least one number")
         self.latent_dim, self.width, self.size, self.backbone = latent_dim, width, size, backbone
-        self.attention_at, self.spectral, self.classes = attention_at, spectral, classes
+        self.attention_at, self.scale, self.spectral, self.classes = attention_at, scale, spectral, classes
         side, channels = START, width * size // (2 * START)  # 8w at 64 px
         self.dense = nn.Linear(latent_dim, channels * START**2)
         self.blocks = nn.ModuleList()
@@ -89,10 +92,10 @@ class Generator(nn.Module):
                 ResidualUp(channels, after, classes) if backbone == "resnet" else Up(channels, after, classes)
             )
             side, channels = 2 * side, after
-        self.attention = SelfAttention2d(width * size // (2 * attention_at)) if attention_at else None
+        self.attention = _attention(attention_at, width, size, scale)
         self.norm = ConditionalBatchNorm2d(channels, classes)
         self.colour = nn.Conv2d(channels, 3, 3, padding=1) if backbone == "resnet" else doubling(channels, 3, 4)
-        self.apply(start_small)
+        self.apply(_start)
         if spectral:
             self.apply(bound)
 
@@ -122,7 +125,7 @@ class Stem(nn.Module):
 
     Parameters
     ----------
-    width, size, backbone, attention_at
+    width, size, backbone, attention_at, scale
         As in `Discriminator`.
 
     Examples
@@ -131,16 +134,19 @@ class Stem(nn.Module):
     torch.Size([2, 8, 32, 32])
     """
 
-    def __init__(self, width: int = 32, size: int = 64, backbone: str = "dcgan", attention_at: int = 32):
+    def __init__(
+        self, width: int = 32, size: int = 64, backbone: str = "dcgan", attention_at: int = 32, scale: float = 1.0
+    ):
         super().__init__()
         _check(width, size, backbone, attention_at, 0)
-        self.width, self.size, self.backbone, self.attention_at = width, size, backbone, attention_at
+        self.width, self.size, self.backbone = width, size, backbone
+        self.attention_at, self.scale = attention_at, scale
         sides = [size // 2]
         while sides[-1] > (attention_at or size // 2):
             sides.append(sides[-1] // 2)
         self.blocks = nn.Sequential(*(_down(side, width, size, backbone) for side in sides))
-        self.attention = SelfAttention2d(_channels(sides[-1], width, size)) if attention_at else None
-        self.apply(start_small)
+        self.attention = _attention(attention_at, width, size, scale)
+        self.apply(_start)
         self.apply(bound)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -158,7 +164,7 @@ class Discriminator(nn.Module):
     ----------
     width : int, default 32
         Channels of the feature map half as large as the image; each smaller one has twice as many.
-    size, backbone, attention_at, classes
+    size, backbone, attention_at, scale, classes
         As in `Generator`.
 
     Raises
@@ -174,13 +180,19 @@ class Discriminator(nn.Module):
     """
 
     def __init__(
-        self, width: int = 32, size: int = 64, backbone: str = "dcgan", attention_at: int = 32, classes: int = 0
+        self,
+        width: int = 32,
+        size: int = 64,
+        backbone: str = "dcgan",
+        attention_at: int = 32,
+        scale: float = 1.0,
+        classes: int = 0,
     ):
         super().__init__()
         _check(width, size, backbone, attention_at, classes)
         self.width, self.size, self.backbone = width, size, backbone
-        self.attention_at, self.classes = attention_at, classes
-        self.stem = Stem(width, size, backbone, attention_at)
+        self.attention_at, self.scale, self.classes = attention_at, scale, classes
+        self.stem = Stem(width, size, backbone, attention_at, scale)
         side = attention_at or size // 2
         later = [2**power for power in range(side.bit_length() - 2, START.bit_length() - 2, -1)]
         features = _channels(START, width, size) * (1 if backbone == "resnet" else START**2)
@@ -189,7 +201,7 @@ class Discriminator(nn.Module):
         self.logit = nn.Linear(features, 1)
         self.projection = nn.Embedding(classes, features) if classes else None
         for module in (self.rest, self.logit):
-            module.apply(start_small)
+            module.apply(_start)
             module.apply(bound)
         if self.projection is not None:
             nn.init.zeros_(self.projection.weight)
@@ -264,8 +276,26 @@ class _Sum(nn.Module):
         return x.sum((2, 3))
 
 
+def _start(module: nn.Module) -> None:
+    """Give a layer its start values, orthogonal weights; for `apply`, which reaches the parts of an attention first.
+
+    DCGAN's N(0, 0.02) is so small that a step of Adam turns the weights faster than spectral norm can follow.
+    """
+    if isinstance(module, SelfAttention2d):
+        module.start_alike()
+    elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+        nn.init.orthogonal_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _attention(side: int, width: int, size: int, scale: float) -> SelfAttention2d | None:
+    """Return the attention of the feature map with this side, of as many channels in both players; None for 0."""
+    return SelfAttention2d(_channels(side, width, size), scale=scale) if side else None
+
+
 def _channels(side: int, width: int, size: int) -> int:
-    """Return the channels of D's feature map with this side; the image has 3."""
+    """Return the channels of the feature map with this side, the same in both players; the image has 3."""
     return 3 if side == size else width * size // (2 * side)
 
 
