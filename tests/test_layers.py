@@ -12,11 +12,13 @@ from nblib.layers import ConditionalBatchNorm2d, SelfAttention2d, bound, doublin
 FUSED = "aten::_scaled_dot_product_flash_attention_for_cpu"
 
 
-def attention(channels=16, gamma=0.7, pool=True):
+def attention(channels=16, gamma=0.7, pool=True, scale=1.0):
+    """A layer whose queries and keys differ, as after some training."""
     torch.manual_seed(0)
-    layer = SelfAttention2d(channels, pool=pool)
+    layer = SelfAttention2d(channels, pool=pool, scale=scale)
     with torch.no_grad():
         layer.gamma.fill_(gamma)
+        layer.key.weight.normal_(0, 0.3)
     return layer
 
 
@@ -25,15 +27,16 @@ def explicit(layer, x):
     pooled = (lambda h: F.max_pool2d(h, 2)) if layer.pool else (lambda h: h)
     q = layer.query(x).flatten(2)  # (B, C/8, HW)
     k, v = pooled(layer.key(x)).flatten(2), pooled(layer.value(x)).flatten(2)
-    weights = torch.softmax(torch.bmm(q.transpose(1, 2), k), dim=2)  # (B, HW, H'W')
+    weights = torch.softmax(layer.scale * torch.bmm(q.transpose(1, 2), k), dim=2)  # (B, HW, H'W')
     found = torch.bmm(v, weights.transpose(1, 2)).view(len(x), -1, *x.shape[2:])
     return x + layer.gamma * layer.out(found), weights
 
 
 @pytest.mark.parametrize("pool", [True, False])
+@pytest.mark.parametrize("scale", [1.0, 16.0])
 @pytest.mark.parametrize("shape", [(2, 16, 8, 8), (1, 64, 32, 32), (3, 8, 16, 4)])
-def test_fused_and_explicit_attention_agree(pool, shape):
-    layer, x = attention(shape[1], pool=pool), torch.randn(shape)
+def test_fused_and_explicit_attention_agree(pool, scale, shape):
+    layer, x = attention(shape[1], pool=pool, scale=scale), torch.randn(shape)
     torch.testing.assert_close(layer(x), explicit(layer, x)[0], rtol=1e-5, atol=1e-5)
 
 
@@ -118,6 +121,22 @@ def test_at_first_attention_changes_nothing_and_gamma_learns():
     layer(x).square().sum().backward()
     assert layer.gamma.grad.abs() > 0
     assert (layer.query.weight.grad == 0).all()  # nothing reaches the maps until gamma has moved
+
+
+def test_at_first_queries_are_keys():
+    layer = SelfAttention2d(16, pool=False, scale=100.0)
+    assert layer.query.weight.equal(layer.key.weight)
+    maps = layer.attention_maps(torch.randn(1, 16, 4, 4)).view(16, 16)
+    assert (maps.diag() >= maps.median()).all()  # a position resembles itself
+
+
+def test_the_scale_decides_how_sharp_a_map_is():
+    x = torch.randn(1, 16, 8, 8)
+    entropies = [torch.special.entr(attention(scale=scale).attention_maps(x)).sum((3, 4)) for scale in (0.1, 1.0, 10.0)]
+    assert (entropies[0] > entropies[1]).all()
+    assert (entropies[1] > entropies[2]).all()
+    with pytest.raises(ValueError, match="scale=0"):
+        SelfAttention2d(16, scale=0)
 
 
 @pytest.mark.parametrize("channels", [0, 7])
