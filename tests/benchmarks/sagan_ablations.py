@@ -27,7 +27,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "base": {},
     "no attention": {"attention_at": 0},
     "attention at 16": {"attention_at": 16},
-    "scores not scaled": {"scale": 1.0},  # as published
     "no spectral norm in G": {"spectral": False},
     "one learning rate": {"lr_D": 2e-4},
 }

@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 from nblib import baselines, losses, metrics, paths, recipes, runs
+from nblib.datasets.imageset import ImageSet
+from nblib.layers import SelfAttention2d
 from nblib.networks.mlp import Discriminator2d, Generator2d
 from nblib.toys.densities import ring
 from nblib.training import GANTraining, fit
@@ -172,3 +174,28 @@ def test_its_smoke_copy_runs_cell_by_cell(name, notebook, tmp_path):
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout[-3000:] + checked.stderr[-2000:]
     assert (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize("scale", [1.0, 16.0])
+def test_the_second_chapters_attention_is_the_librarys(scale):
+    around = {"F": torch.nn.functional}
+    around["attention_map"] = definition("02_self_attention_maps", "attention_map", **around)
+    written = definition("02_self_attention_maps", "self_attention", **around)
+    torch.manual_seed(0)
+    layer, x = SelfAttention2d(32, scale=scale), torch.randn(2, 32, 16, 8)
+    torch.nn.init.constant_(layer.gamma, 0.7)
+    torch.nn.init.normal_(layer.key.weight)
+    torch.testing.assert_close(written(x, layer), layer(x), rtol=1e-4, atol=1e-4)
+
+
+def test_the_second_chapters_step_is_the_librarys():
+    images = ImageSet(
+        torch.randint(256, (32, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    )
+    written = definition("02_self_attention_maps", "sagan_step", torch=torch, losses=losses)
+    values = []
+    for step in (written, recipes.sagan_step):
+        training, _, batches = recipes.sagan(images, width=8, attention_at=8, batch_size=8)
+        logs = list(fit(training, step, batches, steps=3, log_every=3, precision="fp32", progress=False))
+        values.append((logs[-1].values, [*training.G.parameters(), *training.D.parameters()]))
+    torch.testing.assert_close(values[0], values[1], rtol=0, atol=0)
