@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrizations import _SpectralNorm
 
 CALIBRATION_BATCHES = 20
 CALIBRATION_SIZE = 64
@@ -56,13 +57,14 @@ class Average:
     def network(self, inputs: Callable[[int], Tensor] | None = None) -> nn.Module:
         """Return the averaged network, in eval mode and ready for use.
 
-        Buffers are copied from the live network. The statistics of batch norm, which fit the live weights only, are
-        estimated anew from 20 batches of `inputs`: with the live ones an averaged generator draws coloured rectangles.
+        Buffers are copied from the live network. Those that fit the live weights only, the statistics of batch norm
+        and the singular vectors of spectral norm, are estimated anew from 20 batches of `inputs`: with the live
+        statistics an averaged generator draws coloured rectangles.
 
         Parameters
         ----------
         inputs : callable, optional
-            ``inputs(i)`` returns the i-th batch; needed for networks with batch norm.
+            ``inputs(i)`` returns the i-th batch; needed for networks with batch norm or spectral norm.
         """
         if not self._fresh:
             for mean, live in zip(self._mean.buffers(), self._live.buffers(), strict=True):
@@ -96,17 +98,23 @@ class Average:
 
 @torch.no_grad()
 def calibrate(net: nn.Module, inputs: Iterator[Tensor]) -> None:
-    """Estimate the statistics of batch norm from `inputs`, all else in `net` as it is when used."""
+    """Estimate what belongs to the weights from `inputs`, all else in `net` as it is when used.
+
+    That is the statistics of batch norm, and the singular vectors of spectral norm, a step with each batch.
+    """
     norms = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
-    if not norms:
+    spectral = [module for module in net.modules() if isinstance(module, _SpectralNorm)]
+    if not norms and not spectral:
         return
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over the batches
-        norm.train()
+    for module in (*norms, *spectral):
+        module.train()
     for batch in inputs:
         net(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-        norm.eval()
+    for module in (*norms, *spectral):
+        module.eval()
