@@ -48,7 +48,7 @@ def images():
 @pytest.fixture
 def stem():
     torch.manual_seed(0)
-    net = Stem(width=16)
+    net = Stem(width=16, scale=4.0)
     nn.init.normal_(net.attention.query.parametrizations.weight.original)  # start values give uniform maps
     nn.init.normal_(net.attention.key.parametrizations.weight.original)
     for _ in range(20):
@@ -64,7 +64,8 @@ def test_a_map_is_the_softmax_of_the_equation(stem, images):
     g = F.max_pool2d(torch.einsum("oc,bchw->bohw", layer.key.weight[:, :, 0, 0], x), 2)
     for b, row, column in ((0, 0, 0), (1, 13, 30), (2, 31, 7)):
         scores = sum(f[b, k, row, column] * g[b, k] for k in range(len(f[b])))  # (16, 16)
-        weights = scores.exp() / scores.exp().sum()
+        powers = (layer.scale * scores).exp()
+        weights = powers / powers.sum()
         torch.testing.assert_close(maps[b, row, column], weights.detach(), rtol=1e-4, atol=1e-7)
     assert attention.entropy(maps).std() > 1e-3  # not all uniform, or any wrong map would pass
 
