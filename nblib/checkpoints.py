@@ -28,6 +28,10 @@ NETWORKS = {  # the classes that a card may name, and the module of nblib that h
     "sagan.Generator": "nblib.networks.sagan",
     "sagan.Discriminator": "nblib.networks.sagan",
     "sagan.Stem": "nblib.networks.sagan",
+    "approxnet.ApproxNet": "nblib.networks.approxnet",
+    "approxnet.ConvApproxNet": "nblib.networks.approxnet",
+    "approxnet.AttentionRefiner": "nblib.networks.approxnet",
+    "approxnet.Discriminator": "nblib.networks.approxnet",
     "classifier.AttributeClassifier": "nblib.networks.classifier",
     "judge.PairJudge": "nblib.networks.judge",
 }

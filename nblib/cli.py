@@ -195,7 +195,7 @@ def data_clean() -> None:
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="dcgan or classifier")],
+    name: Annotated[str, typer.Argument(help="dcgan, sagan, approxnet, refiner or classifier")],
     data: Annotated[str, typer.Option(help="Data set: toyfaces, toycars, celeba, cars, folder.")] = "toyfaces",
     root: Root = None,
     n: Count = None,
@@ -243,7 +243,7 @@ def evaluate(
     root: Root = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     masks: Annotated[str, typer.Option(help="seed, uniform, center, big, parts or freeform.")] = "seed",
-    methods: Annotated[str, typer.Option(help="Names separated by commas, or 'all'.")] = "all",
+    methods: Annotated[str, typer.Option(help="Names, or NAME=RUN, separated by commas; or 'all'.")] = "all",
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first pictures only.")] = None,
     n: Count = None,
     size: Size = 64,
@@ -262,7 +262,7 @@ def evaluate(
         raise FileExistsError(
             f"{out} holds an evaluation already; add --resume to complete it, or choose another --out"
         )
-    chosen = inpainters.listed(methods, data)
+    chosen = inpainters.listed(methods, data, size)
     evaluation.chosen_inpainters(masks, chosen, split)  # wrong names are found before pictures are packed
     pictures = datasets.load(data, root, size=size, n=n, align=align, skip_corrupt=skip_corrupt)
     result = evaluation.evaluate(pictures, masks, chosen, split=split, seed=seed, limit=limit, out=out, resume=resume)
@@ -289,7 +289,7 @@ def fill(
     """
     from nblib import filling, inpainters
 
-    names = inpainters.listed(methods, data)
+    names = inpainters.listed(methods, data, size)
     written = filling.fill_photos(images, mask, names, out, size=size, samples=samples, seed=seed)
     typer.echo(f"{len(written)} pictures in {out}")
 

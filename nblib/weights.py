@@ -2,24 +2,28 @@
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nblib import checkpoints
+from nblib import checkpoints, metrics
+from nblib.answers import Questions, answer
 from nblib.datasets.imageset import ImageSet
 from nblib.features import feature_distance
 from nblib.images import uint8_to_signed
+from nblib.inpainters import Inpainter
 from nblib.parameters import bind
-from nblib.recipes import RECIPES
-from nblib.training import GANTraining, Training, distributed, fit
+from nblib.recipes import RECIPES, Recipe
+from nblib.training import GANTraining, InpaintTraining, Training, distributed, fit
 
 COMPARED = 2000  # pictures of each kind for the distances on a card
 STEM_STEPS = (0, 100, 200, 500, 1000, 2000, 3000, 4000, 6000, 8000)  # of a training with attention in D
 FEWEST = 500  # with fewer, the distances say little
+FILLED = 200  # test pictures whose holes are filled for a card
+TOLD = ("ssim", "box_ssim", "hole_psnr", "hole_l1")  # metrics of them
 
 
 def settled(name: str, hyper: Mapping[str, Any], **length: float | None) -> dict[str, Any]:
@@ -99,6 +103,9 @@ def train(
     chosen = RECIPES[name](images.split("train"), **hyper)
     if epochs is not None:
         steps = min(math.ceil(epochs * len(chosen.batches)), steps or math.inf)
+    if isinstance(chosen.training, InpaintTraining):
+        _check_turns(chosen.training, steps)
+        show_validation(chosen, images.split("val"))
     folder = Path(out) / "weights"
     logs = fit(*chosen, steps=steps, minutes=minutes, out=out, resume=resume, devices=devices)
     stems = keep_stem(name, chosen.training, images, folder)
@@ -119,6 +126,14 @@ def keep_stem(name: str, training: Training, images: ImageSet, folder: Path) -> 
     return [path]
 
 
+def show_validation(recipe: Recipe, images: ImageSet) -> None:
+    """Let the pictures of a training of fillers show validation pictures, if there are some."""
+    if len(images):
+        batches = images.batches(min(len(images), 8), masks=recipe.batches.masks, seed=recipe.batches.seed)
+        example = batches.at(0)
+        recipe.training.watch(example.images, example.masks)
+
+
 def write(name: str, training: Training, images: ImageSet, folder: Path) -> list[Path]:
     """Write the networks of a training, with what its test pictures say of them on the cards.
 
@@ -127,15 +142,16 @@ def write(name: str, training: Training, images: ImageSet, folder: Path) -> list
     list of Path
         The ``.safetensors`` files, each with its card beside it.
     """
-    metrics = measure(name, training, images.split("test"))
     card = {
         "data": images.name,
         "crop": images.meta.get("crop"),
         "pictures": len(images.split("train")),
         "steps": training.step,
         "hyper_parameters": training.hyper_parameters(),
-        "metrics": metrics,
+        "metrics": measure(name, training, images.split("test")),
     }
+    if isinstance(training, InpaintTraining):
+        return write_fillers(name, training, images.split("test"), folder, card)
     if isinstance(training, GANTraining):
         networks = {f"{name}-g": training.averaged(), f"{name}-d": training.D}
     else:
@@ -145,8 +161,28 @@ def write(name: str, training: Training, images: ImageSet, folder: Path) -> list
     return [folder / f"{key}.safetensors" for key in networks]
 
 
+def write_fillers(
+    name: str, training: InpaintTraining, test: ImageSet, folder: Path, card: dict[str, Any]
+) -> list[Path]:
+    """Write a filler and, where there are some, its approximator and D; its card tells which approximator it needs."""
+    written = [folder / f"{name}.safetensors"]
+    if training.approximator is not None:
+        path = folder / "approxnet.safetensors"
+        own = card | {"metrics": filling(path.stem, training.approximate, test)}
+        about = checkpoints.save_weights(training.approximator, path, own)
+        card = card | {"approximator": {"file": path.name, "sha256": about["sha256"]}}
+        written.append(path)
+    checkpoints.save_weights(training.averaged(), written[0], card)
+    if training.D is not None:
+        written.append(folder / f"{name}-d.safetensors")
+        checkpoints.save_weights(training.D, written[-1], card)
+    return written
+
+
 def measure(name: str, training: Training, test: ImageSet) -> dict[str, Any]:
     """Return what a card says of the trained networks."""
+    if isinstance(training, InpaintTraining):
+        return filling(name, training.fill, test)
     if name == "classifier":
         return accuracies(training.net, test)
     key = f"{test.name}/classifier"
@@ -156,6 +192,16 @@ def measure(name: str, training: Training, test: ImageSet) -> dict[str, Any]:
     distance = feature_distance(checkpoints.load(key), test.images[: len(drawn)], drawn)
     about = {"feature_space": f"{key} {checkpoints.card(key)['sha256'][:12]}", "images": len(drawn)}
     return about | {"frechet": distance.frechet._asdict(), "kernel": distance.kernel._asdict()}
+
+
+def filling(name: str, fill: Callable[[Tensor, Tensor], Tensor], test: ImageSet) -> dict[str, Any]:
+    """Return how well holes of the protocol "seed" are filled in the first test pictures: mean and 95 % interval."""
+    if len(test) < 2:
+        return {}  # one picture has no interval
+    questions = Questions.pose(test, "seed", "test", seed=0, limit=FILLED, batch_size=50)
+    values = answer(questions, Inpainter(name, fill), progress=False).values
+    told = {metric: metrics.bootstrap(values[metric])._asdict() for metric in TOLD}
+    return {"protocol": "seed", "images": questions.settings.n, **told}
 
 
 @torch.inference_mode()
@@ -186,3 +232,13 @@ def accuracies(classifier: nn.Module, images: ImageSet, batch_size: int = 250) -
 def _balanced(guessed: Tensor, truth: Tensor) -> float:
     right = (guessed == truth).float()
     return (0.5 * (right[truth].mean() + right[~truth].mean())).item()
+
+
+def _check_turns(training: InpaintTraining, steps: float | None) -> None:
+    """Raise a ValueError if the filler's turn to learn never comes."""
+    before = training.approx_steps + training.warm_up
+    if steps is not None and steps <= before:
+        raise ValueError(
+            f"steps={steps}: the first {before} go to approx_steps={training.approx_steps} and "
+            f"warm_up={training.warm_up}, so the refiner would learn nothing; train longer, or set them lower"
+        )

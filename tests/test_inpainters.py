@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from nblib import inpainters
+from nblib import checkpoints, inpainters
 from nblib import masks as holes
 from nblib.inpainters import Inpainter, available, load
+from nblib.networks.approxnet import ApproxNet, AttentionRefiner, Discriminator
+from nblib.training import InpaintTraining
 
 BASELINE_NAMES = ["gray", "mean", "telea", "navier-stokes", "biharmonic", "tv", "low-rank", "patchmatch", "exemplar"]
 
@@ -21,7 +23,14 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(5)
 
 
-def test_the_classical_methods_are_available_for_any_set():
+@pytest.fixture
+def own_folders(data_dir, tmp_path, monkeypatch):
+    """A data folder and a repository of the test's own."""
+    monkeypatch.setattr("nblib.paths.REPOSITORY", tmp_path)
+    return data_dir / "checkpoints", tmp_path / "runs"
+
+
+def test_the_classical_methods_are_available_for_any_set(own_folders):
     assert available("toyfaces") == available("celeba") == BASELINE_NAMES
     assert [load(name).name for name in available("cars")] == BASELINE_NAMES
     assert [name for name in BASELINE_NAMES if load(name).stochastic] == ["patchmatch"]
@@ -117,3 +126,133 @@ def test_a_broken_method_is_stopped(fill, message):
 def test_unknown_names_meet_their_neighbours(key, message):
     with pytest.raises(ValueError, match=message):
         inpainters.load(key)
+
+
+# networks
+
+
+def write_filler(folder, name, net, **card):
+    return checkpoints.save_weights(net, folder / name, {"data": "toyfaces", **card}, half=False)
+
+
+def write_pair(folder, size=64):
+    """Write a refiner that makes its guess brighter by 0.25, and its approximator, which is dark, as trainings do."""
+    dark, brighter = ApproxNet(size, 2), AttentionRefiner(8, size)
+    with torch.no_grad():
+        dark.layers[-3].weight.zero_()
+        dark.layers[-3].bias.fill_(-0.5)
+        brighter.colour.bias.fill_(0.25)
+    needed = write_filler(folder, "approxnet", dark)["sha256"]
+    write_filler(folder, "refiner", brighter, approximator={"file": "approxnet.safetensors", "sha256": needed})
+
+
+def hole_values(filled, masks):
+    return filled[masks.expand_as(filled)]
+
+
+DARK = torch.tensor(-0.5).tanh().item()
+
+
+def test_a_run_fills_by_its_refiner_from_the_guess_of_its_approximator(tmp_path):
+    write_pair(tmp_path / "weights")
+    images, masks = questions()
+    for key, expected in {
+        f"mine={tmp_path}": DARK + 0.25,
+        f"rough={tmp_path}/weights/approxnet.safetensors": DARK,
+    }.items():
+        filler = load(key)
+        filled = filler(images, masks)
+        assert filler.name == key.partition("=")[0]
+        assert not filler.stochastic
+        torch.testing.assert_close(hole_values(filled, masks), torch.full_like(hole_values(filled, masks), expected))
+        assert torch.equal(filled[~masks.expand_as(filled)], images[~masks.expand_as(images)])
+        assert not filled.requires_grad
+
+
+def test_weights_on_disk_fill_as_the_training_did(tmp_path):
+    torch.manual_seed(0)
+    training = InpaintTraining(AttentionRefiner(8), approximator=ApproxNet(64, 4), ema=0)
+    torch.nn.init.normal_(training.G.colour.weight, std=0.1)
+    for weights in training.G.middle.parameters():
+        torch.nn.init.normal_(weights, std=0.1)
+    needed = write_filler(tmp_path, "approxnet", training.approximator)["sha256"]
+    write_filler(tmp_path, "refiner", training.G, approximator={"file": "approxnet.safetensors", "sha256": needed})
+    images, masks = questions()
+    filled = load(f"mine={tmp_path}/refiner.safetensors")(images, masks)
+    torch.testing.assert_close(filled, training.fill(images, masks))
+
+
+def test_shipped_weights_have_keys_and_a_name_in_their_set(own_folders):
+    write_pair(own_folders[0] / "toyfaces")
+    write_pair(own_folders[0] / "toycars", size=16)
+    assert available("toyfaces") == [*BASELINE_NAMES, "toyfaces/approxnet", "toyfaces/refiner"]
+    assert available("toycars", 64) == available("celeba") == BASELINE_NAMES
+    assert load("toyfaces/refiner").name == "refiner"
+    assert inpainters.listed("telea, refiner", "toyfaces") == ["telea", "toyfaces/refiner"]
+    assert inpainters.listed("refiner", "celeba") == ["refiner"]
+    with pytest.raises(ValueError, match="'toyfaces/refinr'; did you mean toyfaces/refiner"):
+        load("toyfaces/refinr")
+    images, masks = questions()
+    torch.testing.assert_close(
+        hole_values(load("toyfaces/refiner")(images, masks), masks).mean().item(), DARK + 0.25, rtol=1e-5, atol=1e-5
+    )
+
+
+def test_complete_runs_of_a_set_are_listed(own_folders):
+    runs = own_folders[1]
+    write_pair(runs / "faces-1" / "weights")
+    write_filler(runs / "cars" / "weights", "approxnet", ApproxNet(64, 2), data="toycars")
+    write_filler(runs / "judge" / "weights", "refiner-d", Discriminator(4))
+    (runs / "begun").mkdir()
+    assert available("toyfaces") == [*BASELINE_NAMES, f"faces-1={runs / 'faces-1'}"]
+    assert available("toyfaces", 128) == BASELINE_NAMES
+    (runs / "cars" / "weights" / "approxnet.json").write_text("damaged")
+    assert available("toycars") == BASELINE_NAMES
+    assert load(available("toyfaces")[-1]).name == "faces-1"
+
+
+def test_holes_of_all_kinds_are_filled_by_a_network(tmp_path):
+    write_pair(tmp_path / "weights")
+    filler, (images, masks) = load(f"mine={tmp_path}"), questions(4)
+    masks[0] = False  # no hole
+    masks[1] = False
+    masks[1, :, :20, :30] = True  # touches the border
+    masks[2, :, 50:60, 40:64] = True  # two
+    masks[3] = holes.big(1, generator=seeded())[0]
+    filled = filler(images, masks)
+    assert torch.equal(filled[0], images[0])
+    assert torch.equal(filled[~masks.expand_as(filled)], images[~masks.expand_as(images)])
+    values = hole_values(filled, masks)
+    torch.testing.assert_close(values, torch.full_like(values, DARK + 0.25))
+    with pytest.raises(ValueError, match="mask 1 is all hole"):
+        filler(images, masks | (torch.arange(4) == 1).view(4, 1, 1, 1))
+
+
+def test_pictures_of_another_size_than_the_network_s(tmp_path):
+    write_pair(tmp_path / "weights")
+    images, masks = questions()
+    with pytest.raises(ValueError, match="mine was trained for pictures of 64x64; these are 32x32"):
+        load(f"mine={tmp_path}")(images[..., :32, :32], masks[..., :32, :32])
+
+
+def test_runs_that_fill_nothing_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such run"):
+        load(f"mine={tmp_path}/nowhere")
+    with pytest.raises(FileNotFoundError, match=r"no weights that fill holes \(refiner.safetensors or approxnet"):
+        load(f"mine={tmp_path}")
+    with pytest.raises(ValueError, match="give a name and the folder"):
+        load(f"={tmp_path}")
+    write_filler(tmp_path / "weights", "refiner-d", Discriminator(4))
+    with pytest.raises(ValueError, match=r"is of the class approxnet\.Discriminator, which fills no holes"):
+        load(f"mine={tmp_path}/weights/refiner-d.safetensors")
+
+
+def test_a_refiner_wants_the_approximator_it_was_trained_with(tmp_path):
+    weights = tmp_path / "weights"
+    write_pair(weights)
+    write_filler(weights, "approxnet", ApproxNet(64, 3))
+    with pytest.raises(ValueError, match="is not the approximator that"):
+        load(f"mine={tmp_path}")
+    (weights / "approxnet.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"refines what approxnet\.safetensors guesses, which is missing"):
+        load(f"mine={tmp_path}")

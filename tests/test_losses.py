@@ -157,3 +157,107 @@ def test_l1_in_hole_refuses_other_masks(masks, match):
 def test_l1_in_hole_refuses_to_broadcast():
     with pytest.raises(ValueError, match="differ in shape"):
         losses.l1_in_hole(torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4), holes())
+
+
+# around the hole
+
+
+def square(n=1, size=7):
+    """One hole of 3x3 pixels in rows and columns 2 to 4."""
+    masks = torch.zeros(n, 1, size, size, dtype=torch.bool)
+    masks[..., 2:5, 2:5] = True
+    return masks
+
+
+ON_PIXELS = [losses.l1_in_hole, losses.l1_whole, losses.l1_on_rim, losses.l1_towards_border]
+
+
+@pytest.mark.parametrize("loss", ON_PIXELS)
+def test_losses_of_pixels_are_0_for_the_truth_and_grow_with_the_error(loss):
+    truth = torch.rand(2, 3, 7, 7)
+    assert loss(truth, truth, square(2)) == 0
+    torch.testing.assert_close(loss(truth + 0.5, truth, square(2)), torch.tensor(0.5))
+    torch.testing.assert_close(loss(truth - 0.5, truth, square(2)), torch.tensor(0.5))
+
+
+@pytest.mark.parametrize("loss", ON_PIXELS)
+def test_losses_of_pixels_refuse_other_masks(loss):
+    images = torch.zeros(2, 3, 7, 7)
+    with pytest.raises(ValueError, match="float32"):
+        loss(images, images, square(2).float())
+    with pytest.raises(ValueError, match="differ in shape"):
+        loss(images, images[:1], square(2))
+
+
+def test_whole_image_l1_flatters_by_the_share_of_the_hole():
+    target = torch.zeros(1, 3, 7, 7)
+    output = torch.where(square(), 4.9, target)  # wrong in 9 of 49 pixels
+    assert losses.l1_whole(output, target, square()).item() == pytest.approx(0.9)
+    assert losses.l1_in_hole(output, target, square()).item() == pytest.approx(4.9)
+
+
+def test_rim_l1_at_a_hand_computed_point():
+    target, output = torch.zeros(1, 3, 7, 7), torch.zeros(1, 3, 7, 7)
+    output[..., 1, 1] = 16.0  # one of the 16 pixels that touch the hole, a corner
+    output[..., 3, 3] = 100.0  # in the hole
+    output[..., 0, 0] = 24.0  # two pixels away
+    assert losses.l1_on_rim(output, target, square(), width=1).item() == pytest.approx(1.0)
+    assert losses.l1_on_rim(output, target, square(), width=2).item() == pytest.approx((16 + 24) / 40)
+
+
+def test_a_rim_ends_with_the_picture():
+    masks = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    masks[..., 0, 0] = True
+    output = torch.zeros(1, 3, 4, 4)
+    output[..., 1, 1] = 3.0  # one of three
+    assert losses.l1_on_rim(output, torch.zeros(1, 3, 4, 4), masks, width=1).item() == pytest.approx(1.0)
+
+
+def test_a_rim_of_an_image_without_a_hole_does_not_pass_for_perfect():
+    images = torch.zeros(1, 3, 7, 7)
+    assert losses.l1_on_rim(images, images, torch.zeros(1, 1, 7, 7, dtype=torch.bool)).isnan()
+    with pytest.raises(ValueError, match="width=0"):
+        losses.l1_on_rim(images, images, square(), width=0)
+
+
+def test_weights_fall_from_the_border_inwards():
+    """Of a hole of 9x9 in the middle: with reach 2 and emphasis 4, rings weigh 5, 3, 1, 1 and the centre 1."""
+    masks = torch.zeros(1, 1, 13, 13, dtype=torch.bool)
+    masks[..., 2:11, 2:11] = True
+    output = torch.zeros(1, 3, 13, 13, requires_grad=True)
+    losses.l1_towards_border(output, torch.ones(1, 3, 13, 13), masks, emphasis=4.0, reach=2).backward()
+    weights = -output.grad[0, 0, 6, :7]  # from the left edge to the centre
+    torch.testing.assert_close(weights / weights[-1], torch.tensor([0.0, 0.0, 5.0, 3.0, 1.0, 1.0, 1.0]))
+    assert output.grad.sum().item() == pytest.approx(-1)
+
+
+def test_the_edge_of_the_picture_is_no_border():
+    masks = torch.zeros(1, 1, 6, 6, dtype=torch.bool)
+    masks[..., :, :3] = True  # the left half: known pixels on its right only
+    output = torch.zeros(1, 3, 6, 6, requires_grad=True)
+    losses.l1_towards_border(output, torch.ones(1, 3, 6, 6), masks, emphasis=4.0, reach=2).backward()
+    weights = -output.grad[0, 0, 0]  # of the top row
+    torch.testing.assert_close(weights / weights[0], torch.tensor([1.0, 3.0, 5.0, 0.0, 0.0, 0.0]))
+
+
+def test_without_emphasis_it_is_l1_in_the_hole():
+    output, target = torch.randn(2, 3, 7, 7), torch.randn(2, 3, 7, 7)
+    plain = losses.l1_in_hole(output, target, square(2))
+    torch.testing.assert_close(losses.l1_towards_border(output, target, square(2), emphasis=0.0), plain)
+    assert not torch.allclose(losses.l1_towards_border(output, target, square(2)), plain)
+    with pytest.raises(ValueError, match="reach=0"):
+        losses.l1_towards_border(output, target, square(2), reach=0)
+
+
+def test_the_norm_of_a_gradient_is_that_of_all_weights_together():
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+    loss = net(torch.randn(5, 3)).square().mean()
+    found = losses.gradient_norm(loss, net.parameters())
+    assert all(weight.grad is None for weight in net.parameters())  # nothing is left behind
+    loss.backward()  # the graph is still there
+    torch.testing.assert_close(found, torch.cat([weight.grad.flatten() for weight in net.parameters()]).norm())
+
+
+def test_a_weight_that_a_loss_does_not_use_has_no_part_in_the_norm():
+    used, unused = torch.tensor(3.0, requires_grad=True), torch.tensor(1.0, requires_grad=True)
+    assert losses.gradient_norm(used**2, [used, unused]).item() == 6.0

@@ -16,7 +16,13 @@ def squares(n=64, size=16):
     return ImageSet(images, attributes, ("Red", "Dark_Above"), name="squares")
 
 
-SMALL = {"dcgan": {"width": 4}, "sagan": {"width": 8, "attention_at": 8}, "classifier": {"width": 4}}  # for 16 pixels
+SMALL = {  # for 16 pixels
+    "dcgan": {"width": 4},
+    "sagan": {"width": 8, "attention_at": 8},
+    "approxnet": {"hidden": 8},
+    "refiner": {"width": 8, "hidden": 8, "approx_steps": 1},
+    "classifier": {"width": 4},
+}
 
 
 def trained(recipe, steps):
@@ -107,7 +113,8 @@ def test_the_classifier_tells_left_from_right():
 
 
 def test_precision_of_the_losses_is_single_under_autocast():
-    for recipe in (dcgan(squares(), width=4, batch_size=8), classifier(squares(), width=8, batch_size=8)):
+    recipes = [RECIPES[name](squares(), **SMALL[name], batch_size=8) for name in RECIPES]
+    for recipe in recipes:
         with torch.autocast("cpu", torch.bfloat16):
             values = recipe.step(recipe.training, recipe.batches.at(0))
         assert all(value.dtype == torch.float32 for value in values.values())

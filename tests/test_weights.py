@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from nblib import checkpoints, weights
+from nblib import checkpoints, evaluation, inpainters, weights
 from nblib.datasets.imageset import ImageSet
+from nblib.images import uint8_to_signed
 from nblib.networks.classifier import AttributeClassifier
 
 
@@ -79,6 +80,50 @@ def test_balanced_accuracy_by_hand():
     found = weights.accuracies(Fixed(2, 4), images)
     assert found["by_attribute"] == {"Some": pytest.approx(2 / 3, abs=1e-4)}  # all have "All": nothing to balance
     assert found["accuracy"] == 0.75
+
+
+SMALL = {"width": 8, "hidden": 8, "batch_size": 8, "approx_steps": 2}
+
+
+def test_a_refiner_leaves_its_approximator_and_d_beside_it_and_can_be_evaluated(tmp_path):
+    hyper = SMALL | {"adversarial": "0.5", "warm_up": 1}
+    written = weights.train("refiner", stripes(100), tmp_path, steps=5, hyper=hyper)
+    names = ["refiner.safetensors", "approxnet.safetensors", "refiner-d.safetensors"]
+    assert [path.name for path in written] == names
+    refiner, approximator, _ = (checkpoints.card(path) for path in written)
+    assert refiner["approximator"]["sha256"] == approximator["sha256"]
+    for card in (refiner, approximator):
+        metrics = card["metrics"]
+        assert (metrics["protocol"], metrics["images"]) == ("seed", len(stripes(100).split("test")))
+        assert metrics["hole_psnr"]["low"] <= metrics["hole_psnr"]["mean"] <= metrics["hole_psnr"]["high"]
+    methods = ["gray", f"mine={tmp_path}"]
+    result = evaluation.evaluate(stripes(100), "seed", methods, batch_size=50, progress=False)
+    score = result.scores["mine"]["hole_psnr"].mean
+    assert score == pytest.approx(refiner["metrics"]["hole_psnr"]["mean"], abs=0.05)  # half precision
+
+
+def test_an_approxnet_is_trained_for_epochs_and_fills(tmp_path):
+    images = stripes()
+    written = weights.train("approxnet", images, tmp_path, epochs=2, hyper={"hidden": 4, "batch_size": 8})
+    assert [path.name for path in written] == ["approxnet.safetensors"]
+    assert checkpoints.card(written[0])["steps"] == 2 * (len(images.split("train")) // 8)
+    assert inpainters.load(f"mine={tmp_path}").name == "mine"
+
+
+def test_pictures_of_a_training_of_fillers_are_validation_pictures(tmp_path):
+    images = stripes(100)
+    made = weights.RECIPES["approxnet"](images.split("train"), hidden=4, batch_size=8)
+    weights.show_validation(made, images.split("val"))
+    known = uint8_to_signed(images.split("val").images)
+    found = [(known == picture).flatten(1).all(1).any() for picture in made.training.shown[0]]
+    assert all(found)
+    assert made.training.shown[1].any()
+
+
+def test_steps_that_leave_nothing_for_the_refiner_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="steps=2: the first 2 go to approx_steps=2 and warm_up=0"):
+        weights.train("refiner", stripes(), tmp_path, steps=2, hyper=SMALL)
+    assert not (tmp_path / "metrics.csv").exists()
 
 
 @pytest.mark.slow

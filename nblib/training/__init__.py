@@ -27,7 +27,18 @@ torch.Size([8, 3, 8, 8])
 
 from nblib.training.errors import TrainingDiverged
 from nblib.training.fit import fit
+from nblib.training.inpaint import InpaintTraining
 from nblib.training.logs import Log
-from nblib.training.state import GANTraining, Player, SupervisedTraining, Training
+from nblib.training.player import Player
+from nblib.training.state import GANTraining, SupervisedTraining, Training
 
-__all__ = ["GANTraining", "Log", "Player", "SupervisedTraining", "Training", "TrainingDiverged", "fit"]
+__all__ = [
+    "GANTraining",
+    "InpaintTraining",
+    "Log",
+    "Player",
+    "SupervisedTraining",
+    "Training",
+    "TrainingDiverged",
+    "fit",
+]

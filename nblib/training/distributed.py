@@ -99,6 +99,15 @@ def leading() -> bool:
     return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
 
 
+def mean(values: Tensor) -> Tensor:
+    """Return the mean of `values` over the processes; with one process, the values."""
+    if not dist.is_available() or not dist.is_initialized():
+        return values
+    values = values.clone()
+    dist.all_reduce(values)
+    return values / dist.get_world_size()
+
+
 def average_gradients(weights: Sequence[nn.Parameter]) -> None:
     """Replace each gradient by its mean over the processes; with one process do nothing."""
     if not dist.is_available() or not dist.is_initialized():

@@ -1,10 +1,9 @@
 """What a training changes, in one place: networks, optimisers, averaged weights, step and seed."""
 
 import json
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,41 +11,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nblib import checkpoints
 from nblib.datasets.batches import seeded
-from nblib.training import distributed
-from nblib.training.average import CALIBRATION_SIZE, Average
+from nblib.training.average import CALIBRATION_SIZE
+from nblib.training.player import Player
 
 SCHEDULES = ("constant", "cosine")
 FIXED_SAMPLES = 64  # latents that stay the same through a training, so that pictures of different steps compare
-
-
-@dataclass(eq=False)
-class Player:
-    """A network with its optimiser, learning rate and, if wanted, averaged weights."""
-
-    net: nn.Module
-    optimiser: torch.optim.Optimizer
-    lr: float
-    average: Average | None = None
-
-    @classmethod
-    def adam(cls, net: nn.Module, lr: float, betas: tuple[float, float], decay: float = 0.0, ema: float = 0.0) -> Self:
-        """Return a player with fused AdamW (without weight decay it is Adam), and an average if `ema` is not 0."""
-        optimiser = torch.optim.AdamW(net.parameters(), lr=lr, betas=betas, weight_decay=decay, fused=True)
-        return cls(net, optimiser, lr, Average(net, ema) if ema else None)
-
-    def arrange(self, memory_format: torch.memory_format) -> None:
-        """Lay 4-D weights out in another order in memory, and what belongs to them alike."""
-        self.net.to(memory_format=memory_format)
-        self.arrange_moments()
-        if self.average is not None:
-            self.average.arrange(memory_format)
-
-    def arrange_moments(self) -> None:
-        """Lay the optimiser's moments out as the weights are: its fused kernel goes through both in one order."""
-        for weight, moments in self.optimiser.state.items():
-            for name, moment in moments.items():
-                if moment.shape == weight.shape and moment.stride() != weight.stride():
-                    moments[name] = torch.empty_like(weight).copy_(moment)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -94,17 +63,20 @@ class Training:
             A key of `players`.
         loss : Tensor, scalar
         """
-        chosen = self._player(player)
-        weights = [p for p in chosen.net.parameters() if p.requires_grad]
-        chosen.optimiser.zero_grad(set_to_none=True)
-        loss.backward(inputs=weights)
-        distributed.average_gradients(weights)
-        if self.clip is not None:
-            nn.utils.clip_grad_norm_(weights, self.clip)
-        chosen.optimiser.step()
+        self.descend_together([player], loss)
+
+    def descend_together(self, players: Sequence[str], loss: Tensor) -> None:
+        """Let several players take one optimiser step each down the gradient of one loss; see `descend`."""
+        chosen = [self._player(name) for name in players]
+        for player in chosen:
+            player.optimiser.zero_grad(set_to_none=True)
+        loss.backward(inputs=[weight for player in chosen for weight in player.learning()])
+        for player in chosen:
+            player.take_step(self.clip)
         torch.clear_autocast_cache()  # it holds these weights in bfloat16, as they were before the step
-        if chosen.average is not None:
-            chosen.average.update(self.step)
+        for player in chosen:
+            if player.average is not None:
+                player.average.update(self.step)
 
     def prepare(self, batch: Any, *, size: int, rank: int, world: int) -> Any:
         """Return the batch as the step function will see it; siblings add what is missing."""
@@ -122,10 +94,8 @@ class Training:
         """Set the learning rates for `progress` in [0, 1] through the run."""
         if self.schedule == "constant":
             return
-        factor = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         for player in self.players.values():
-            for group in player.optimiser.param_groups:
-                group["lr"] = player.lr * factor
+            player.anneal(progress)
 
     def train(self) -> None:
         """Put all networks into training mode."""
@@ -233,7 +203,7 @@ class GANTraining(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_decay(self.ema)
+        check_decay(self.ema)
         self.players = {
             "G": Player.adam(self.G, self.lr, self.betas, ema=self.ema),
             "D": Player.adam(self.D, self.lr_D or self.lr, self.betas_D or self.betas),
@@ -254,7 +224,7 @@ class GANTraining(Training):
         """
         if isinstance(noise, int):
             noise = self._latents(max(noise, FIXED_SAMPLES), "samples")[:noise]
-        return _drawn(self.averaged(), noise.to(self.device))
+        return drawn(self.averaged(), noise.to(self.device))
 
     def averaged(self) -> nn.Module:
         """Return the generator to use: averaged weights with statistics that fit them, or G itself if `ema` is 0."""
@@ -316,24 +286,25 @@ class SupervisedTraining(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_decay(self.ema)
+        check_decay(self.ema)
         if self.ema and any(isinstance(module, _BatchNorm) for module in self.net.modules()):
             raise ValueError("ema: the statistics of batch norm would not fit averaged weights; use ema=0")
         self.players = {"net": Player.adam(self.net, self.lr, self.betas, self.weight_decay, self.ema)}
 
 
-def _check_decay(ema: float) -> None:
+def check_decay(ema: float) -> None:
+    """Raise a ValueError unless `ema` is in [0, 1)."""
     if not 0 <= ema < 1:
         raise ValueError(f"ema={ema}: the decay of the average is in [0, 1)")
 
 
 @torch.no_grad()
-def _drawn(net: nn.Module, noise: Tensor) -> Tensor:
-    """Return ``net(noise)`` in eval mode, the mode restored."""
+def drawn(net: nn.Module, *inputs: Tensor) -> Tensor:
+    """Return ``net(*inputs)`` in eval mode, without a gradient, the mode restored."""
     training = net.training
     net.eval()
     try:
-        return net(noise)
+        return net(*inputs)
     finally:
         net.train(training)
 

@@ -1,46 +1,19 @@
-"""Recipes: what ``nblib train NAME`` trains, as one function per name.
-
-A recipe takes an `ImageSet` and hyper-parameters and returns what `nblib.training.fit` needs: the training (networks
-and optimisers), the step function (the algorithm) and the batches. Defaults suit two CPU cores and toy pictures.
-
-Examples
---------
->>> import torch
->>> from nblib.datasets.imageset import ImageSet
->>> from nblib.training import fit
->>> images = ImageSet(torch.randint(256, (32, 3, 16, 16), dtype=torch.uint8))
->>> recipe = dcgan(images, width=4, batch_size=8)
->>> for log in fit(*recipe, steps=3, precision="fp32", progress=False):
-...     print(log.step, sorted(log.values))
-3 ['loss_d', 'loss_g']
-"""
+"""Recipes for networks that draw pictures from noise: DCGAN and SAGAN."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nblib import losses
-from nblib.datasets.batches import Batch, Batches
+from nblib.datasets.batches import Batch
 from nblib.datasets.imageset import ImageSet
 from nblib.networks import dcgan as dcgan_networks
 from nblib.networks import sagan as sagan_networks
-from nblib.networks.classifier import AttributeClassifier
 from nblib.noise import normal_noise, uniform_noise
-from nblib.training import GANTraining, SupervisedTraining, Training
-
-Step = Callable[[Any, Batch], dict[str, Tensor]]
-
-
-class Recipe(NamedTuple):
-    """The arguments of `fit`, in its order."""
-
-    training: Training
-    step: Step
-    batches: Batches
+from nblib.recipes.base import Recipe, Step
+from nblib.training import GANTraining
 
 
 def dcgan(
@@ -165,44 +138,6 @@ def sagan(
     return Recipe(training, sagan_step, images.batches(batch_size, noise=noise, seed=seed))
 
 
-def classifier(
-    images: ImageSet,
-    *,
-    width: int = 32,
-    batch_size: int = 32,
-    lr: float = 2e-3,
-    weight_decay: float = 1e-2,
-    schedule: str = "cosine",
-    seed: int = 0,
-) -> Recipe:
-    """Return an attribute classifier for all attributes of a set, and its training with AdamW.
-
-    The same for every set with attributes: 19 of toy faces, those of toy cars, 40 of CelebA.
-
-    Parameters
-    ----------
-    images : ImageSet
-        With attributes; use a split.
-    width : int, default 32
-        Of `AttributeClassifier`.
-    batch_size : int, default 32
-    lr, weight_decay, schedule, seed
-        Of `SupervisedTraining`.
-
-    Raises
-    ------
-    ValueError
-        If the set has no attributes, or an argument is out of its range.
-    """
-    if not images.attribute_names:
-        raise ValueError(f"{images.name} has no attributes to learn; toyfaces, toycars and celeba have some")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = AttributeClassifier(len(images.attribute_names), width)
-    training = SupervisedTraining(net, lr=lr, weight_decay=weight_decay, schedule=schedule, seed=seed)
-    return Recipe(training, classifier_step, images.batches(batch_size, seed=seed))
-
-
 def hinge_step(training: GANTraining, batch: Batch) -> dict[str, Tensor]:
     """Let D, then G take one step each on the hinge losses."""
     return _play(training, batch, losses.hinge_loss_d, losses.hinge_loss_g)
@@ -236,13 +171,6 @@ def sagan_step(training: GANTraining, batch: Batch) -> dict[str, Tensor]:
     return {"loss_d": loss_d, "loss_g": loss_g, **gammas}
 
 
-def classifier_step(training: SupervisedTraining, batch: Batch) -> dict[str, Tensor]:
-    """Take one step on the mean cross-entropy of all attributes; no mirror images, a car may be "Facing_Left"."""
-    loss = F.binary_cross_entropy_with_logits(training.net(batch.images).float(), batch.attributes.float())
-    training.descend("net", loss)
-    return {"loss": loss}
-
-
 def _play(
     training: GANTraining, batch: Batch, loss_d: Callable[[Tensor, Tensor], Tensor], loss_g: Callable[[Tensor], Tensor]
 ) -> dict[str, Tensor]:
@@ -260,4 +188,3 @@ GAN_STEPS: dict[str, Step] = {
     "nonsaturating": nonsaturating_step,
     "saturating": saturating_step,
 }
-RECIPES: dict[str, Callable[..., Recipe]] = {"dcgan": dcgan, "sagan": sagan, "classifier": classifier}
