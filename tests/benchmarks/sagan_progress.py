@@ -1,11 +1,13 @@
 """How far the shipped SAGANs came: beside the shipped DCGAN, beside themselves without attention, and on their way.
 
-``python -m tests.benchmarks.sagan_progress`` writes ``data/benchmarks/sagan-progress.json``. The network without
-attention is trained here, with the hyper-parameters and for the steps on the card of the shipped one, in
-``runs/sagan-progress``; interrupted, it goes on. What gamma did is read from ``runs/weights/SET-sagan/metrics.csv``
-where `make weights` left it, what attention looked like from the snapshots ``SET/sagan-d-stem-STEP``.
+``python -m tests.benchmarks.sagan_progress`` writes ``data/benchmarks/sagan-progress.json``. With ``--bare`` a network
+without attention is trained first, with the hyper-parameters and for the steps on the card of the shipped one, in
+``runs/sagan-progress`` (ten minutes a set; interrupted, it goes on). What gamma did is read from
+``runs/weights/SET-sagan/metrics.csv`` where `make weights` left it, what attention looked like from the snapshots
+``SET/sagan-d-stem-STEP``.
 """
 
+import argparse
 import json
 import time
 from pathlib import Path
@@ -61,19 +63,21 @@ def gammas(name: str) -> dict[str, list[float]] | None:
     return {key: rows[key] for key in ("step", "gamma_G", "gamma_D")}
 
 
-def measure(name: str) -> dict[str, Any]:
-    """Return the figures of one set."""
+def measure(name: str, bare: bool) -> dict[str, Any]:
+    """Return the figures of one set; if `bare`, those of the network without attention too."""
     images, card = datasets.load(name), checkpoints.card(f"{name}/sagan-g")
-    bare = without_attention(images, card, paths.REPOSITORY / "runs" / "sagan-progress" / f"{name}-without-attention")
+    found = {}
+    if bare:
+        folder = paths.REPOSITORY / "runs" / "sagan-progress" / f"{name}-without-attention"
+        found["sagan without attention"] = figures(images, drawn(without_attention(images, card, folder), DRAWN))
     dcgan = checkpoints.load(f"{name}/dcgan-g")
     uniform = noise.uniform_noise(dcgan.latent_dim)(DRAWN, torch.Generator().manual_seed(7))
     with torch.inference_mode():
         by_dcgan = torch.cat([dcgan(part) for part in uniform.split(250)])
     different = judges.scenes(name, 1000, seed=judges.JUDGE_SEED + 2, matching=False)
-    return {
+    return found | {
         "steps": {"sagan": card["steps"], "dcgan": checkpoints.card(f"{name}/dcgan-g")["steps"]},
         "sagan": figures(images, drawn(checkpoints.load(f"{name}/sagan-g"), DRAWN)),
-        "sagan without attention": figures(images, drawn(bare, DRAWN)),
         "dcgan": figures(images, by_dcgan),
         "test pictures": {"consistency": matching(name, images.split("test").images)},
         "toys with two different parts": {"consistency": matching(name, different.images)},
@@ -84,6 +88,9 @@ def measure(name: str) -> dict[str, Any]:
 
 def main() -> None:
     """Measure the sets whose weights are there and write the record, keeping what is on file of the others."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--bare", action="store_true", help="train and measure the network without attention, too")
+    bare = parser.parse_args().bare
     start, path = time.perf_counter(), paths.benchmarks_dir() / "sagan-progress.json"
     found = json.loads(path.read_text(encoding="utf-8"))["metrics"] if path.exists() else {}
     about = {"drawn": DRAWN, "sets": SETS, "feature_space": "SET/classifier", "pictures for attention": SEEN}
@@ -91,10 +98,10 @@ def main() -> None:
         if f"{name}/sagan-g" not in checkpoints.available(name):
             print(name, "has no weights sagan-g yet")
             continue
-        found[name] = measure(name)
+        found[name] = measure(name, bare)
         seconds = time.perf_counter() - start
         write_json(path, results.record("benchmark", parameters=about, seconds=seconds, metrics=found))
-        for who in ("sagan", "sagan without attention", "dcgan"):
+        for who in found[name].keys() & {"sagan", "sagan without attention", "dcgan"}:
             print(name, who, found[name][who]["FD"], found[name][who]["consistency"], flush=True)
 
 
