@@ -53,7 +53,7 @@ weights: $(INSTALLED) ## train the shipped weights anew (two hours on two cores;
 		mkdir -p data/checkpoints/$$1; cp runs/weights/$$1-$$2/weights/* data/checkpoints/$$1/; }; \
 	train toyfaces classifier 1800; train toyfaces dcgan 6810; \
 	train toycars classifier 6000; train toycars dcgan 3847; \
-	train toycars sagan 3000; train toyfaces sagan 3000; \
+	train toycars sagan 2550; train toyfaces sagan 2550; \
 	$(BIN)/python -m nblib.judges
 
 clean: ## remove what runs and builds left; keeps data/
