@@ -1,5 +1,6 @@
 """Train a recipe by name and write its weights with their cards: what ``nblib train`` does."""
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from nblib.inpainters import Inpainter
 from nblib.parameters import bind
 from nblib.recipes import RECIPES, Recipe
 from nblib.training import GANTraining, InpaintTraining, Training, distributed, fit
+from nblib.training.average import settle
 
 COMPARED = 2000  # pictures of each kind for the distances on a card
 STEM_STEPS = (0, 100, 200, 500, 1000, 2000, 3000, 4000, 6000, 8000)  # of a training with attention in D
@@ -153,7 +155,9 @@ def write(name: str, training: Training, images: ImageSet, folder: Path) -> list
     if isinstance(training, InpaintTraining):
         return write_fillers(name, training, images.split("test"), folder, card)
     if isinstance(training, GANTraining):
-        networks = {f"{name}-g": training.averaged(), f"{name}-d": training.D}
+        D = copy.deepcopy(training.D)
+        settle(D)
+        networks = {f"{name}-g": training.averaged(), f"{name}-d": D}
     else:
         networks = {name: training.net}
     for key, network in networks.items():

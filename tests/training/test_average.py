@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from nblib.training.average import Average
+from nblib.training.average import Average, settle
 
 
 def test_the_average_by_hand():
@@ -26,13 +26,23 @@ def test_early_on_it_follows_faster():
 
 
 def test_buffers_that_are_no_statistics_come_from_the_live_network():
-    net = spectral_norm(nn.Linear(4, 4))
+    net = nn.Linear(4, 4)
+    net.register_buffer("seen", torch.zeros(3))
     average = Average(net, 0.9)
-    for _ in range(5):
-        net(torch.randn(2, 4))
+    net.seen.fill_(7.0)
     average.update(5)
-    for mean, live in zip(average.network().buffers(), net.buffers(), strict=True):
-        assert torch.equal(mean, live)
+    assert average.network().seen.tolist() == [7.0, 7.0, 7.0]
+
+
+def test_singular_vectors_are_those_of_the_averaged_weights():
+    torch.manual_seed(0)
+    net = spectral_norm(nn.Linear(20, 30))
+    average = Average(net, 0.9)
+    for count in range(5):
+        net.parametrizations.weight.original.data.normal_()
+        net(torch.randn(2, 20))
+        average.update(count)
+    assert torch.linalg.matrix_norm(average.network().weight, 2).item() == pytest.approx(1, rel=0.03)
 
 
 def test_statistics_are_those_of_the_averaged_weights():
@@ -83,3 +93,17 @@ def test_averaged_samples_match_live_ones_in_mean_and_spread(make_training):
     for statistic in (torch.mean, torch.std):
         torch.testing.assert_close(statistic(averaged, 0), statistic(live, 0), rtol=0.05, atol=0.04)
     assert (wrong.std(0) / live.std(0)).mean() < 0.8
+
+
+def test_settling_finds_the_singular_vectors_and_changes_nothing_else():
+    torch.manual_seed(0)
+    net = nn.Sequential(spectral_norm(nn.Linear(20, 30)), nn.BatchNorm1d(30)).eval()
+    with torch.no_grad():
+        net[0].parametrizations.weight.original.normal_()  # the estimate is that of other weights now
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    assert abs(torch.linalg.matrix_norm(net[0].weight, 2).item() - 1) > 0.2
+    settle(net, steps=100)
+    assert torch.linalg.matrix_norm(net[0].weight, 2).item() == pytest.approx(1, rel=0.01)
+    assert not any(module.training for module in net.modules())
+    moved = {name for name, value in net.state_dict().items() if not value.equal(before[name])}
+    assert moved == {"0.parametrizations.weight.0._u", "0.parametrizations.weight.0._v"}
