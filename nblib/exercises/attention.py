@@ -266,6 +266,7 @@ def _layer() -> SelfAttention2d:
     layer = SelfAttention2d(32, pool=False)
     with torch.no_grad():
         layer.gamma.fill_(1)
+        layer.key.reset_parameters()  # else queries and keys are alike, and who swaps them is not found out
     return layer
 
 
