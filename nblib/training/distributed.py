@@ -12,6 +12,7 @@ GPUs). A training may be resumed with another number of processes, on the same t
 folder; the first process writes.
 """
 
+import atexit
 import builtins
 import os
 from collections.abc import Sequence
@@ -91,7 +92,14 @@ def join(devices: int, device: torch.device) -> Team:
         raise ValueError(f"devices={devices} needs Lightning Fabric: pip install 'nblib[scale]'") from error
     fabric = Fabric(accelerator=device.type, strategy="ddp", devices=devices, num_nodes=nodes)
     fabric.launch()
+    atexit.register(_leave)
     return Team(fabric.device, fabric.global_rank, fabric.world_size)
+
+
+def _leave() -> None:
+    """Close the connections to the other processes; left to the interpreter's end, their threads sometimes abort it."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def leading() -> bool:

@@ -26,7 +26,7 @@ def lively(net, factor):  # start values give uniform maps
     with torch.no_grad():
         for conv in (net.attention.query, net.attention.key):
             nn.utils.parametrize.remove_parametrizations(conv, "weight")
-            conv.weight.mul_(factor)
+            conv.weight.normal_(0, 0.08 * factor)  # start values are alike, so that a place looks at itself
         net.attention.gamma.fill_(0.5)
     return net
 """,
