@@ -35,6 +35,10 @@ class SelfAttention2d(nn.Module):
         does; [1]_ does not mention it.
     scale : float, default 1
         Of the dot products, 1 in [1]_. Where spectral norm bounds q and k, it decides how sharp a map can become.
+    groups : int, default 0
+        Of channels whose values in an image are normed before q, k and v are taken of them; 0, as in [1]_, norms none.
+        Where nothing bounds the weights, dot products grow with the square of the features, and a training without the
+        norm may blow up.
 
     Raises
     ------
@@ -56,13 +60,14 @@ class SelfAttention2d(nn.Module):
     torch.Size([2, 8, 8, 4, 4])
     """
 
-    def __init__(self, channels: int, *, pool: bool = True, scale: float = 1.0):
+    def __init__(self, channels: int, *, pool: bool = True, scale: float = 1.0, groups: int = 0):
         super().__init__()
         if channels < 8:
             raise ValueError(f"channels={channels}: attention needs at least 8, its keys have an eighth of them")
         if not scale > 0:
             raise ValueError(f"scale={scale}: what the dot products are multiplied by is positive")
         self.channels, self.pool, self.scale = channels, pool, scale
+        self.norm = nn.GroupNorm(groups, channels) if groups else nn.Identity()
         self.query = nn.Conv2d(channels, channels // 8, 1, bias=False)
         self.key = nn.Conv2d(channels, channels // 8, 1, bias=False)
         self.value = nn.Conv2d(channels, channels // 2, 1, bias=False)
@@ -77,7 +82,8 @@ class SelfAttention2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x + gamma * attention, shape (B, C, H, W), for x (B, C, H, W)."""
-        q, k, v = _rows(self.query(x)), _rows(self._pooled(self.key(x))), _rows(self._pooled(self.value(x)))
+        h = self.norm(x)
+        q, k, v = _rows(self.query(h)), _rows(self._pooled(self.key(h))), _rows(self._pooled(self.value(h)))
         padding = (0, v.shape[-1] - q.shape[-1])
         q, k = F.pad(q, padding), F.pad(k, padding)  # (B, 1, HW, C/2), (B, 1, H'W', C/2)
         found = F.scaled_dot_product_attention(q, k, v, scale=self.scale)  # (B, 1, HW, C/2)
@@ -94,7 +100,8 @@ class SelfAttention2d(nn.Module):
         context : Tensor, float (B, C, H, W), optional
             Where the keys come from, if not from `x`: a control, in which positions look at another picture.
         """
-        queries, keys = self.query(x).float(), self._pooled(self.key(x if context is None else context)).float()
+        queries = self.query(self.norm(x)).float()
+        keys = self._pooled(self.key(self.norm(x if context is None else context))).float()
         scores = queries.flatten(2).transpose(1, 2) @ keys.flatten(2)  # (B, HW, H'W')
         maps = (self.scale * scores).softmax(-1)
         return maps.unflatten(2, keys.shape[2:]).unflatten(1, queries.shape[2:])

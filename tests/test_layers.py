@@ -1,5 +1,7 @@
 """Layers against formulas written out: attention pair by pair, spectral norm against singular values."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -84,6 +86,19 @@ def test_keys_can_come_from_another_picture():
     foreign = layer.attention_maps(x, y)
     assert not torch.allclose(foreign, layer.attention_maps(x))
     torch.testing.assert_close(foreign[:1], layer.attention_maps(x[:1], y[:1]))
+
+
+def test_with_a_norm_the_size_of_the_input_does_not_sharpen_maps():
+    torch.manual_seed(0)
+    bare, normed, x = SelfAttention2d(16), SelfAttention2d(16, groups=4), torch.randn(2, 16, 8, 8)
+    torch.testing.assert_close(normed.attention_maps(100 * x), normed.attention_maps(x), rtol=0, atol=1e-3)
+    assert (bare.attention_maps(100 * x) - bare.attention_maps(x)).abs().max() > 0.1
+    with torch.no_grad():
+        normed.gamma.fill_(0.5)
+        attended = copy.deepcopy(normed)
+        attended.norm = nn.Identity()
+        expected = x + attended(normed.norm(x)) - normed.norm(x)  # the bare layer on normed features, without its skip
+    torch.testing.assert_close(normed(x), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_softmax_over_queries_would_be_another_map():

@@ -169,7 +169,8 @@ class AttentionRefiner(nn.Module):
     Notes
     -----
     [1]_ calls it an encoder-decoder with attention layers and says no more. Ours knows the mask as a channel, and its
-    norm is that of groups of channels: images of a batch do not influence each other.
+    norm is that of groups of channels: images of a batch do not influence each other. What attention compares is normed
+    as well: without, a width of 64 on photos blew up within 200 steps.
 
     Examples
     --------
@@ -224,7 +225,7 @@ class Stage(nn.Module):
     def __init__(self, before: int, after: int, attention: bool, blocks_after: int = 0):
         super().__init__()
         self.block = NormedBlock(before, after)
-        self.attention = SelfAttention2d(after, pool=False) if attention else nn.Identity()
+        self.attention = SelfAttention2d(after, pool=False, groups=GROUPS) if attention else nn.Identity()
         self.more = nn.Sequential(*(NormedBlock(after, after) for _ in range(blocks_after)))
 
     def forward(self, x: Tensor) -> Tensor:

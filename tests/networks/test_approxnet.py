@@ -109,8 +109,8 @@ def test_without_attention_nothing_else_changes():
 
 
 def test_the_recipe_of_five_million():
-    assert sum(p.numel() for p in AttentionRefiner(width=64).parameters()) == 5_345_103
-    assert sum(p.numel() for p in AttentionRefiner().parameters()) == 1_342_383
+    assert sum(p.numel() for p in AttentionRefiner(width=64).parameters()) == 5_346_127
+    assert sum(p.numel() for p in AttentionRefiner().parameters()) == 1_342_895
 
 
 def test_a_patch_s_verdict_is_about_what_is_around_it():
