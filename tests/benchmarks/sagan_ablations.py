@@ -6,7 +6,6 @@ in ``runs/sagan-ablations``. Equal steps, batches, latents and test pictures for
 nothing else, and so differences are taken seed by seed.
 """
 
-import csv
 import itertools
 import json
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from nblib import checkpoints, consistency, datasets, features, judges, paths, recipes, results
@@ -22,6 +20,7 @@ from nblib.datasets.imageset import ImageSet
 from nblib.files import write_json
 from nblib.metrics import Interval
 from nblib.training import TrainingDiverged, fit
+from tests.benchmarks.sweeps import journal, student
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "base": {},
@@ -79,13 +78,6 @@ def cell(images: ImageSet, setting: str, seed: int, folder: Path, *, steps: int 
     return about | told | gammas | {"seconds": rows["seconds"][-1]}
 
 
-def journal(folder: Path) -> dict[str, list[float]]:
-    """Return the columns of a training's ``metrics.csv``."""
-    with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in rows[0]}
-
-
 def summary(cells: list[dict[str, Any]]) -> dict[str, Any]:
     """Return each setting's means over its seeds, and the mean difference to "base" seed by seed.
 
@@ -102,14 +94,6 @@ def summary(cells: list[dict[str, Any]]) -> dict[str, Any]:
             if setting != "base" and (both := sorted(own.keys() & base.keys())):
                 found[setting][f"{name} minus base"] = student([values[s] - _figure(base[s], name) for s in both])
     return found
-
-
-def student(values: list[float]) -> dict[str, float]:
-    """Return the mean and its 95 % Student interval; NaN ends for a single value."""
-    if len(values) < 2:
-        return Interval(float(np.mean(values)), np.nan, np.nan)._asdict()
-    low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=max(stats.sem(values), 1e-12))
-    return Interval(float(np.mean(values)), float(low), float(high))._asdict()
 
 
 def _figure(entry: dict[str, Any], name: str) -> float:

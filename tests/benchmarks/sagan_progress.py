@@ -21,7 +21,8 @@ from nblib.datasets.imageset import ImageSet
 from nblib.files import write_json
 from nblib.images import uint8_to_signed
 from nblib.training import fit
-from tests.benchmarks.sagan_ablations import DRAWN, drawn, figures, journal, matching
+from tests.benchmarks.sagan_ablations import DRAWN, drawn, figures, matching
+from tests.benchmarks.sweeps import journal
 
 SETS, SEEN = ("toyfaces", "toycars"), 100  # pictures for the statistics of attention
 KEPT = ("lr", "lr_D", "betas", "ema", "schedule", "seed")  # of the training; of G: its arguments
