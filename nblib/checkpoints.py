@@ -8,7 +8,7 @@ is ever unpickled, and no class is imported because a card says so: only those i
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,9 @@ NETWORKS = {  # the classes that a card may name, and the module of nblib that h
     "approxnet.ConvApproxNet": "nblib.networks.approxnet",
     "approxnet.AttentionRefiner": "nblib.networks.approxnet",
     "approxnet.Discriminator": "nblib.networks.approxnet",
+    "encoder.LatentEncoder": "nblib.networks.encoder",
+    "context_encoder.ContextEncoder": "nblib.networks.context_encoder",
+    "cvae.ConditionalVAE": "nblib.networks.cvae",
     "classifier.AttributeClassifier": "nblib.networks.classifier",
     "judge.PairJudge": "nblib.networks.judge",
 }
@@ -139,8 +142,8 @@ def load(key: str | Path, *, device: str | torch.device = "cpu") -> nn.Module:
     ValueError
         If the file is not the one the card describes (SHA-256), or the card names an unknown class.
     """
-    path = _found(key)
-    about = card(key)
+    path = find(key)
+    about = card(path)
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != about.get("sha256"):
         raise ValueError(f"{path}: not the file that its card describes (SHA-256 differs); it is damaged, get it again")
@@ -164,7 +167,7 @@ def card(key: str | Path) -> dict[str, Any]:
     ValueError
         If the card is not JSON.
     """
-    path = _found(key).with_suffix(".json")
+    path = find(key).with_suffix(".json")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: the card of the weights is missing; they cannot be loaded without it")
     try:
@@ -185,8 +188,14 @@ def folders() -> list[Path]:
     return list(dict.fromkeys([paths.data_dir() / "checkpoints", paths.REPOSITORY / "data" / "checkpoints"]))
 
 
-def _found(key: str | Path) -> Path:
-    """Return the weights file of a key or path."""
+def find(key: str | Path) -> Path:
+    """Return the weights file of a key or path; what was trained together with them lies beside it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no such weights.
+    """
     if (path := _weights_path(key)).is_file():
         return path
     for folder in folders():
@@ -194,6 +203,12 @@ def _found(key: str | Path) -> Path:
             return shipped
     known = ", ".join(available()) or "none yet"
     raise FileNotFoundError(f"{key}: no such weights; there are: {known}")
+
+
+def of_run(run: str | Path, names: Iterable[str]) -> Path | None:
+    """Return the first of these weights that the folder of a training holds; None if it has none, or is no folder."""
+    files = (Path(run).expanduser() / "weights" / f"{name}{SUFFIX}" for name in names)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _weights_path(path: str | Path) -> Path:

@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor
 
 from nblib import checkpoints, tasks
-from nblib.inpainters import Inpainter
+from nblib.inpainting import Inpainter, check_size
 from nblib.networks.cvae import ConditionalVAE
 from nblib.tasks import Task, weights_of
 from nblib.variational import reparameterise
@@ -142,9 +142,7 @@ def filling(name: str, net: ConditionalVAE, label: bool | None) -> Callable[...,
 
     @torch.no_grad()
     def fill(images: Tensor, masks: Tensor | None, *, generator: Generator | None = None) -> Tensor:
-        if images.shape[-2:] != (net.size, net.size):
-            given = "x".join(map(str, images.shape[-2:]))
-            raise ValueError(f"{name} was trained for pictures of {net.size}x{net.size}; these are {given}")
+        check_size(name, net, images)
         device = next(net.parameters()).device
         mu, logvar = net.encode(images.to(device), None if masks is None else masks.to(device))
         noise = torch.randn(mu.shape, generator=generator, device=device if generator is None else generator.device)
@@ -177,8 +175,12 @@ def _task(weights: str | Path) -> Task:
 
 def _label(task: Task, given: dict[str, bool], default: bool) -> bool | None:
     """Return what the decoder is told, checked; None for a task without a label."""
+    given = {name.lower(): value for name, value in given.items()}  # Smiling, as the set calls it, is smiling
     unknown = set(given) - {task.keyword} if task.label else set(given)
     if unknown:
         known = f"its label is {task.keyword}" if task.label else "it has no label"
         raise ValueError(f"{', '.join(sorted(unknown))}: {task.name} is not told that; {known}")
-    return bool(given.get(task.keyword, default)) if task.label else None
+    wanted = given.get(task.keyword, default)
+    if wanted not in (True, False):
+        raise ValueError(f"{task.keyword}={wanted!r}: a label is True or False")
+    return bool(wanted) if task.label else None

@@ -1,6 +1,7 @@
 """Fill holes in a user's own photos: small as the networks see them, and pasted back at full resolution."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from nblib import inpainters, masks
 from nblib.datasets.photos import Photo, open_photo
 from nblib.files import whole_file
 from nblib.images import signed_to_uint8, uint8_to_signed
+from nblib.inpainting import Inpainter
 
 
 def fill_photos(
@@ -23,6 +25,8 @@ def fill_photos(
     size: int = 64,
     samples: int = 1,
     seed: int = 0,
+    labels: Mapping[str, bool] | None = None,
+    every: int = 0,
 ) -> list[Path]:
     """Fill one hole in each photo by each method and write every stage as PNG.
 
@@ -43,6 +47,11 @@ def fill_photos(
         How many answers a stochastic method gives (``cat-NAME-2.png`` …).
     seed : int, default 0
         Fixes holes and answers.
+    labels : mapping, optional
+        What those methods are told that take a label of that name, such as ``{"smiling": True}``.
+    every : int, default 0
+        Steps between two pictures of a filling on its way (``cat-NAME-step-0050.png`` …), by methods that work in
+        steps; 0 for none.
 
     Returns
     -------
@@ -52,12 +61,12 @@ def fill_photos(
     Raises
     ------
     FileNotFoundError, ValueError
-        If a photo, the mask or a method is not usable: before anything is written.
+        If a photo, the mask, a method or a label is not usable: before anything is written.
     """
-    fillers = [inpainters.load(name) for name in methods]
-    stems = [path.stem for path in photos]
     if twice := _repeated(methods):
         raise ValueError(f"method {twice!r} is given twice; name each once")
+    fillers = _fillers(methods, labels or {}, every)
+    stems = [path.stem for path in photos]
     if twice := _repeated(stems):
         raise ValueError(f"two photos are called {twice}, so their results would overwrite each other; rename one")
     opened = [open_photo(path, size) for path in photos]
@@ -74,12 +83,41 @@ def fill_photos(
     for filler in fillers:
         generator = torch.Generator().manual_seed(seed)
         for answer in range(1, (samples if filler.stochastic else 1) + 1):
-            filled = signed_to_uint8(filler(images, small, generator=generator))
+            filled, shown = _filled(filler, images, small, generator, every)
             name = filler.name if answer == 1 else f"{filler.name}-{answer}"
-            for stem, result, (hole, photo) in zip(stems, filled, wanted, strict=True):
+            for step, pictures in shown.items():
+                for stem, picture in zip(stems, signed_to_uint8(pictures), strict=True):
+                    written.append(_save(picture, out / f"{stem}-{name}-step-{step:04}.png"))
+            for stem, result, (hole, photo) in zip(stems, signed_to_uint8(filled), wanted, strict=True):
                 written.append(_save(result, out / f"{stem}-{name}.png"))
                 written.append(_save(photo.paste(result, hole), out / f"{stem}-{name}-full.png"))
     return written
+
+
+def _fillers(methods: list[str], labels: Mapping[str, bool], every: int) -> list[Inpainter]:
+    """Return the inpainters, each told those labels that it takes; every label must have a taker."""
+    labels = {name.lower(): value for name, value in labels.items()}
+    taken = {method: inpainters.labels(method) for method in methods}
+    known = sorted({name for names in taken.values() for name in names})
+    if unknown := sorted(set(labels) - set(known)):
+        told = f"known are {', '.join(known)}" if known else "they take no labels"
+        raise ValueError(f"label {', '.join(unknown)}: none of {', '.join(methods)} is told that; {told}")
+    fillers = [
+        inpainters.load(method, **{name: labels[name] for name in names if name in labels})
+        for method, names in taken.items()
+    ]
+    if every and not any(filler.stages for filler in fillers):
+        raise ValueError(f"every={every}: {', '.join(methods)} fill at once; a latent-search works in steps")
+    return fillers
+
+
+def _filled(
+    filler: Inpainter, images: Tensor, masks: Tensor, generator: torch.Generator, every: int
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """Return the filled images and, if asked for and known, what they were on the way, by step."""
+    if every and filler.stages:
+        return filler.progress(images, masks, every, generator=generator)
+    return filler(images, masks, generator=generator), {}
 
 
 def _repeated(names: list[str]) -> str | None:

@@ -7,107 +7,60 @@ key                            what
 =============================  =================================================================
 ``telea``                      a classical method of `nblib.baselines`
 ``toyfaces/refiner``           weights that come with the repository, or lie in the data folder
+``toyfaces/latent-search``     a search for a picture of ``toyfaces/dcgan-g`` that fits around the hole
 ``mine=runs/refiner``          a training of your own, by a name of your choice
 =============================  =================================================================
 """
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
-from nblib import checkpoints, paths
-from nblib import masks as holes
+from nblib import checkpoints, editors, learned, paths, tasks
 from nblib.baselines import BASELINES, STOCHASTIC
 from nblib.datasets import KNOWN
+from nblib.inpainting import Inpainter, check_size
+from nblib.learned import SEARCH
 from nblib.networks.approxnet import pasted
 
-FILLERS = {  # the classes of networks that fill holes, and what training calls their weights; the best first
-    "approxnet.AttentionRefiner": "refiner",
-    "approxnet.ApproxNet": "approxnet",
-    "approxnet.ConvApproxNet": "approxnet",
+FILLERS = {  # the classes of networks that fill holes, and what trainings call their weights; the best first
+    "approxnet.AttentionRefiner": ("refiner",),
+    "approxnet.ApproxNet": ("approxnet",),
+    "approxnet.ConvApproxNet": ("approxnet",),
+    "context_encoder.ContextEncoder": ("context-encoder",),
+    editors.CLASS: tasks.WEIGHTS,
 }
+SEARCHED = {  # the classes of networks that a latent search goes through, or starts from
+    "encoder.LatentEncoder": ("encoder",),
+    "dcgan.Generator": ("dcgan-g",),
+    "sagan.Generator": ("sagan-g",),
+}
+GENERATOR = "dcgan-g"  # ``SET/latent-search`` is the search in ``SET/dcgan-g``
 
 
-@dataclass(frozen=True)
-class Inpainter:
-    """A way to fill holes, held to the rules: it never sees what is hidden and never changes what is known.
-
-    Parameters
-    ----------
-    name : str
-        How tables and figures call it.
-    fill : callable
-        ``fill(images, masks) -> images``, float (B, 3, H, W) in [-1, 1]; only its values in the holes are used. If
-        `stochastic`, it also takes the keyword `generator`.
-    stochastic : bool, default False
-        Whether it draws random numbers.
-
-    Examples
-    --------
-    >>> white = Inpainter("white", lambda images, masks: torch.ones_like(images))
-    >>> images, masks = torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8, dtype=torch.bool)
-    >>> masks[..., 2:4, 2:4] = True
-    >>> int(white(images, masks).sum())  # 3 channels of 2 x 2 pixels
-    12
-    """
-
-    name: str
-    fill: Callable[..., Tensor]
-    stochastic: bool = False
-
-    def __call__(self, images: Tensor, masks: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """Fill the holes.
-
-        Parameters
-        ----------
-        images : Tensor, float (B, 3, H, W) in [-1, 1]
-        masks : Tensor, bool (B, 1, H, W)
-            True in the hole.
-        generator : torch.Generator, optional
-            Of a stochastic inpainter; by default torch's global one.
-
-        Returns
-        -------
-        Tensor, like `images`
-            Bit by bit equal to `images` outside the holes, clipped to [-1, 1] inside.
-
-        Raises
-        ------
-        ValueError
-            If images or masks are not of that kind, an image is all hole, or the filling is not finite.
-        """
-        _check_images(images)
-        holes.check(masks, images)
-        blanked = images.masked_fill(masks, 0)  # mid-gray; what was there is gone
-        filled = self.fill(blanked, masks, **({"generator": generator} if self.stochastic else {}))
-        if filled.shape != images.shape:
-            raise ValueError(f"{self.name} returned {tuple(filled.shape)} for images {tuple(images.shape)}")
-        filled = torch.where(masks, filled.to(images).clamp(-1, 1), images)
-        if not filled.isfinite().all():  # a NaN would count as "no hole" in every metric, and flatter
-            raise ValueError(f"{self.name} filled with values that are not finite; check its weights and its input")
-        return filled
-
-
-def load(key: str) -> Inpainter:
+def load(key: str, **label: bool) -> Inpainter:
     """Return the inpainter called `key`.
 
     Parameters
     ----------
     key : str
-        The name of a baseline; ``SET/NAME`` of weights that fill holes; or ``NAME=RUN``, where RUN is the folder of a
-        training (of its networks the refiner, if there is one) or a weights file.
+        The name of a baseline; ``SET/NAME`` of weights that fill holes; ``SET/latent-search``; or ``NAME=RUN``, where
+        RUN is the folder of a training (of its networks the refiner, if there is one) or a weights file. With
+        generators, such as ``toyfaces/sagan-g``, and encoders it is the latent search.
+    **label : bool
+        What a network that takes a label is told, such as ``smiling=False``; see `labels`.
 
     Raises
     ------
     ValueError
-        If there is none, the nearest names are given; or if the weights are of a network that fills no holes.
+        If there is none, the nearest names are given; if the weights are of a network that fills no holes; or if it is
+        told a label that it does not take.
     FileNotFoundError
-        If there is no such run, or it has no weights yet.
+        If there is no such run, it has no weights yet, or those that they need are missing.
 
     Examples
     --------
@@ -117,23 +70,35 @@ def load(key: str) -> Inpainter:
     Traceback (most recent call last):
     ValueError: there is no inpainter 'teela'; did you mean telea?
     """
-    if key in BASELINES:
-        return Inpainter(key, BASELINES[key], stochastic=key in STOCHASTIC)
-    if "=" in key:
-        name, _, run = key.partition("=")
-        return _trained(name, _weights_of(name, run))
-    if key in checkpoints.available():
-        return _trained(key.rpartition("/")[2], key)
-    known = [*BASELINES, *_shipped()]
-    near = difflib.get_close_matches(key.lower(), known, n=3, cutoff=0.7)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
-    raise ValueError(f"there is no inpainter {key!r}; {hint}")
+    if key not in BASELINES:
+        return _trained(*_found(key), label)
+    _refuse(label, key)
+    return Inpainter(key, BASELINES[key], stochastic=key in STOCHASTIC)
+
+
+def labels(key: str) -> tuple[str, ...]:
+    """Return the names of the labels that `load` takes for an inpainter.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As `load`.
+
+    Examples
+    --------
+    >>> labels("telea")
+    ()
+    """
+    card = {} if key in BASELINES else checkpoints.card(_found(key)[1])
+    task = tasks.of_card(card) if card.get("class") == editors.CLASS else None
+    return (task.keyword,) if task is not None and task.label else ()
 
 
 def available(set_name: str, size: int | None = None) -> list[str]:
     """Return the keys of all inpainters that can fill images of a set: the classical ones take any.
 
-    Then come the weights for the set, and the trainings on it under ``runs/`` that are complete, as ``NAME=RUN``.
+    Then come the weights for the set, and the trainings on it under ``runs/`` that are complete, as ``NAME=RUN``. Those
+    of GANs and encoders are not among them: every latent search takes its minutes, so that in one's own GAN is named.
 
     Parameters
     ----------
@@ -141,7 +106,7 @@ def available(set_name: str, size: int | None = None) -> list[str]:
     size : int, optional
         Side of the images; without it networks for any size are listed.
     """
-    shipped = [key for key in _shipped(set_name) if size in (None, _size(_card(key)))]
+    shipped = [key for key in _shipped(set_name) if size in (None, _size(_card(_weights_key(key))))]
     runs = [folder for folder in sorted((paths.REPOSITORY / "runs").glob("*")) if _fits(folder, set_name, size)]
     return [*BASELINES, *shipped, *(f"{folder.name}={folder}" for folder in runs)]
 
@@ -170,8 +135,20 @@ def listed(methods: str, set_name: str, size: int | None = None) -> list[str]:
 
 
 def _shipped(set_name: str | None = None) -> list[str]:
-    """Return the keys of weights that fill holes."""
-    return [key for key in checkpoints.available(set_name) if _card(key).get("class") in FILLERS]
+    """Return the keys of weights that fill holes, and of latent searches."""
+    shipped = checkpoints.available(set_name)
+    searches = [f"{key.removesuffix(GENERATOR)}{SEARCH}" for key in shipped if key.endswith(f"/{GENERATOR}")]
+    return sorted([*searches, *(key for key in shipped if _fills(_card(key)))])
+
+
+def _fills(card: dict[str, Any]) -> bool:
+    """Return whether a card is of weights that fill holes: not of editors, which redraw the whole picture."""
+    return card.get("class") in FILLERS and (card["class"] != editors.CLASS or tasks.fills(card))
+
+
+def _weights_key(key: str) -> str:
+    """Return the key of the weights behind the key of an inpainter."""
+    return key.removesuffix(SEARCH) + GENERATOR if key.endswith(f"/{SEARCH}") else key
 
 
 def _card(key: str | Path) -> dict[str, Any]:
@@ -188,46 +165,74 @@ def _size(card: dict[str, Any]) -> int | None:
 
 def _fits(run: Path, set_name: str, size: int | None) -> bool:
     """Return whether a run has weights that fill holes in pictures of this set and size."""
-    cards = [_card(path) for path in _filler_files(run) if path.is_file()]
-    return bool(cards) and cards[0].get("data") == set_name and size in (None, _size(cards[0]))
+    file = checkpoints.of_run(run, _names(FILLERS))
+    card = {} if file is None else _card(file)
+    return _fills(card) and card.get("data") == set_name and size in (None, _size(card))
 
 
-def _filler_files(run: Path) -> list[Path]:
-    """Return where a run may have weights that fill holes, the refiner's first."""
-    return [run / "weights" / f"{name}.safetensors" for name in dict.fromkeys(FILLERS.values())]
+def _names(classes: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return what trainings call the weights of these classes, without repetition."""
+    return list(dict.fromkeys(name for names in classes.values() for name in names))
+
+
+def _found(key: str) -> tuple[str, str | Path]:
+    """Return the name and the weights of a trained inpainter."""
+    if "=" in key:
+        name, _, run = key.partition("=")
+        return name, _weights_of(name, run)
+    weights = _weights_key(key)
+    if weights in checkpoints.available():
+        return key.rpartition("/")[2], weights
+    if weights != key and weights.partition("/")[0] in KNOWN:
+        raise FileNotFoundError(f"{key} searches in {weights}, and there are no such weights; NAME=RUN takes a run's")
+    known = [*BASELINES, *_shipped()]
+    near = difflib.get_close_matches(key.lower(), known, n=3, cutoff=0.7)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
+    raise ValueError(f"there is no inpainter {key!r}; {hint}")
 
 
 def _weights_of(name: str, run: str) -> Path:
     """Return the weights file of a run: that of the refiner, if there is one."""
-    path = Path(run).expanduser()
+    path, names = Path(run).expanduser(), _names(FILLERS | SEARCHED)
     if not name or not run:
         raise ValueError(f"{name}={run}: give a name and the folder of a training, as in refiner=runs/refiner")
     if path.is_file():
         return path
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such run; give the folder that `nblib train … --out` was given")
-    for file in _filler_files(path):
-        if file.is_file():
-            return file
-    names = " or ".join(file.name for file in _filler_files(path))
+    if (file := checkpoints.of_run(path, names)) is not None:
+        return file
+    wanted = " or ".join(f"{name}.safetensors" for name in names)
     raise FileNotFoundError(
-        f"{path} has no weights that fill holes ({names} in weights/); "
-        "a training of approxnet or refiner writes them when it ends"
+        f"{path} has no weights that fill holes ({wanted} in weights/); a training of such networks writes them when "
+        "it ends"
     )
 
 
-def _trained(name: str, weights: str | Path) -> Inpainter:
-    """Return weights as an inpainter, together with the approximator that they were trained with."""
+def _trained(name: str, weights: str | Path, label: dict[str, bool]) -> Inpainter:
+    """Return weights as an inpainter, together with those that they were trained with."""
     card = checkpoints.card(weights)
-    if card.get("class") not in FILLERS:
-        raise ValueError(f"{weights} is of the class {card.get('class')}, which fills no holes")
+    kind = card.get("class")
+    if kind == editors.CLASS:
+        return editors.inpainter(name, weights, **label)
+    _refuse(label, name)
+    if kind in SEARCHED:
+        return learned.load(weights, name=name)
+    if kind not in FILLERS:
+        raise ValueError(f"{weights} is of the class {kind}, which fills no holes")
     net, needed = checkpoints.load(weights), card.get("approximator")
     return Inpainter(name, _filling(name, net, _approximator(weights, needed) if needed else None))
 
 
+def _refuse(label: dict[str, bool], name: str) -> None:
+    """Raise a ValueError if there is a label, for an inpainter that takes none."""
+    if label:
+        raise ValueError(f"{', '.join(label)}: {name} is not told that; it has no label")
+
+
 def _approximator(weights: str | Path, needed: dict[str, str]) -> nn.Module:
     """Return the approximator that a refiner's card asks for; it lies beside the refiner."""
-    beside = str(Path(weights).parent / Path(needed["file"]).stem)
+    beside = checkpoints.find(weights).with_name(needed["file"])
     try:
         card = checkpoints.card(beside)
     except FileNotFoundError as error:
@@ -242,22 +247,8 @@ def _filling(name: str, net: nn.Module, approximator: nn.Module | None) -> Calla
 
     @torch.no_grad()
     def fill(images: Tensor, masks: Tensor) -> Tensor:
-        if images.shape[-2:] != (net.size, net.size):
-            given = "x".join(map(str, images.shape[-2:]))
-            raise ValueError(f"{name} was trained for pictures of {net.size}x{net.size}; these are {given}")
+        check_size(name, net, images)
         guess = images if approximator is None else pasted(approximator(images, masks), images, masks)
         return net(guess, masks)
 
     return fill
-
-
-def _check_images(images: Tensor) -> None:
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images are {tuple(images.shape)}; an inpainter takes a batch (B, 3, H, W)")
-    if not images.is_floating_point():
-        raise ValueError(f"images are {images.dtype}; convert them with nblib.images.uint8_to_signed")
-    if not len(images):
-        return
-    low, high = images.aminmax()
-    if not (low >= -1.001 and high <= 1.001):  # a little room for rounding; written so that NaN is refused too
-        raise ValueError(f"images reach from {low:.3g} to {high:.3g}; an inpainter takes [-1, 1]")

@@ -6,17 +6,19 @@ pasted.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from nblib import checkpoints
 from nblib.blending import poisson
-from nblib.inpainters import Inpainter
-from nblib.latent import search
-from nblib.priors import latents_of
+from nblib.inpainting import Inpainter, check_size
+from nblib.latent import Found, search
+from nblib.priors import LATENTS, latents_of
 
 SEARCH = "latent-search"  # what the inpainter is called
+ENCODER = "encoder.LatentEncoder"
 
 
 def latent_search(
@@ -70,16 +72,25 @@ def latent_search(
         raise ValueError(f"spread={spread}: a standard deviation, at least 0")
     latents = options.pop("latents", None) or latents_of(G)
 
-    def fill(images: Tensor, masks: Tensor, generator: Generator | None = None) -> Tensor:
+    def found(images: Tensor, masks: Tensor, generator: Generator | None, **more) -> Found:
         starts = None
         if encoder is not None:
             starts = _spread_out(_applied(encoder, images, masks), restarts, spread, generator)
-        found = search(
-            G, D, images, masks, restarts=restarts, starts=starts, latents=latents, generator=generator, **options
-        )
-        return _finished(found.images, images, masks, blend)
+        given = {"restarts": restarts, "starts": starts, "latents": latents, "generator": generator}
+        return search(G, D, images, masks, **given, **options | more)
 
-    return Inpainter(name, fill, stochastic=True)
+    def fill(images: Tensor, masks: Tensor, generator: Generator | None = None) -> Tensor:
+        return _finished(found(images, masks, generator).images, images, masks, blend)
+
+    def stages(images: Tensor, masks: Tensor, every: int, generator: Generator | None = None):
+        end = found(images, masks, generator, every=every)
+        shown = {
+            step: _finished(pictures, images, masks, blend)
+            for step, pictures in zip(end.history.at, end.history.pictures, strict=True)
+        }
+        return _finished(end.images, images, masks, blend), shown
+
+    return Inpainter(name, fill, stochastic=True, stages=stages)
 
 
 def context_encoder(net: nn.Module, *, name: str = "context-encoder", blend: bool = False) -> Inpainter:
@@ -91,7 +102,12 @@ def context_encoder(net: nn.Module, *, name: str = "context-encoder", blend: boo
     >>> context_encoder(ContextEncoder(width=8)).stochastic
     False
     """
-    return Inpainter(name, lambda images, masks: _finished(_applied(net, images, masks), images, masks, blend))
+
+    def fill(images: Tensor, masks: Tensor) -> Tensor:
+        check_size(name, net, images)
+        return _finished(_applied(net, images, masks), images, masks, blend)
+
+    return Inpainter(name, fill)
 
 
 def load(key: str | Path, **options) -> Inpainter:
@@ -100,8 +116,9 @@ def load(key: str | Path, **options) -> Inpainter:
     Parameters
     ----------
     key : str or path
-        ``SET/dcgan-g``, ``SET/sagan-g``, or a weights file of your own. The discriminator is the file beside it whose
-        name ends in ``-d``, the encoder the one called ``encoder`` if it was trained for just these weights.
+        Key or file of a generator, as ``SET/dcgan-g`` or ``SET/sagan-g``. The discriminator is the file beside it whose
+        name ends in ``-d``; the encoder the one called ``encoder``, if it was trained for just these weights. Or key or
+        file of an encoder: the search is then in the generator that it was trained for, wherever that lies.
     **options
         Of `latent_search` and `nblib.latent.search`.
 
@@ -110,31 +127,54 @@ def load(key: str | Path, **options) -> Inpainter:
     FileNotFoundError
         If there are no such weights.
     ValueError
-        If `key` does not name a generator.
+        If `key` names neither, the generator draws by class, or what belongs together does not fit.
     """
-    stem = str(key).removesuffix(checkpoints.SUFFIX)
-    if not stem.endswith("-g"):
+    weights, card = checkpoints.find(key), checkpoints.card(key)
+    guide = weights if card.get("class") == ENCODER else weights.with_name(f"encoder{checkpoints.SUFFIX}")
+    if guide == weights:
+        weights = _source(weights, card)
+        card = checkpoints.card(weights)
+    elif not (guide.is_file() and _made_for(checkpoints.card(guide), card)):
+        guide = None
+    if card.get("class") not in LATENTS and "latents" not in options:
         raise ValueError(f"{key}: a latent search needs a generator, as in toyfaces/dcgan-g")
-    G, about = checkpoints.load(stem), checkpoints.card(stem)
-    D = _beside(stem.removesuffix("-g") + "-d")
-    guide = str(Path(stem).with_name("encoder"))
-    encoder = _beside(guide)
-    if encoder is not None and not _made_for(checkpoints.card(guide), about["sha256"]):
-        encoder = None
-    return latent_search(G, D, encoder, **options)
+    G = checkpoints.load(weights)
+    if getattr(G, "classes", 0) and "labels" not in options:
+        raise ValueError(f"{key} draws by class, and which class a picture is of, nobody says here; use nblib.latent")
+    return latent_search(G, _discriminator(weights, G), None if guide is None else checkpoints.load(guide), **options)
 
 
-def _beside(key: str) -> nn.Module | None:
+def _source(encoder: Path, card: dict[str, Any]) -> Path:
+    """Return the weights of the generator that an encoder was trained for."""
+    key, _, _ = card.get("hyper_parameters", {}).get("source", "").rpartition(" ")
+    if not key:
+        raise ValueError(f"{encoder}: its card does not say which generator it was trained for")
     try:
-        return checkpoints.load(key)
-    except FileNotFoundError:
+        weights = checkpoints.find(key)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{encoder} was trained for {key}, which is missing: {error}") from None
+    if not _made_for(card, checkpoints.card(weights)):
+        raise ValueError(f"{encoder} was trained for other weights than {weights} holds now (SHA-256 differs)")
+    return weights
+
+
+def _made_for(encoder: dict[str, Any], generator: dict[str, Any]) -> bool:
+    """Return whether an encoder was trained on the samples of a generator, by their cards."""
+    source = encoder.get("hyper_parameters", {}).get("source", "")
+    return bool(source) and generator.get("sha256", "").startswith(source.rpartition(" ")[2])
+
+
+def _discriminator(generator: Path, G: nn.Module) -> nn.Module | None:
+    """Return what was trained together with a generator and lies beside it, None if nothing does."""
+    weights = generator.with_stem(f"{generator.stem.removesuffix('-g')}-d")
+    if not weights.is_file():
         return None
-
-
-def _made_for(card: dict, sha256: str) -> bool:
-    """Return whether an encoder was trained on the samples of the generator with this checksum."""
-    source = card.get("hyper_parameters", {}).get("source", "")
-    return bool(source) and sha256.startswith(source.rpartition(" ")[2])
+    D = checkpoints.load(weights)
+    if D.size != G.size:
+        raise ValueError(
+            f"{weights} judges pictures of {D.size}x{D.size}; the generator beside it draws {G.size}x{G.size}"
+        )
+    return D
 
 
 def _spread_out(z: Tensor, restarts: int, spread: float, generator: Generator | None) -> Tensor:

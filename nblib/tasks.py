@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from nblib import checkpoints
 from nblib import masks as holes
 from nblib.masks import Sampler
 
@@ -161,7 +162,12 @@ def of_card(card: Mapping[str, Any]) -> Task:
     return find(card.get("hyper_parameters", {}).get("task", ""))
 
 
+def fills(card: Mapping[str, Any]) -> bool:
+    """Return whether weights with this card fill holes, rather than redraw the whole picture."""
+    name = card.get("hyper_parameters", {}).get("task")
+    return name in TASKS and TASKS[name].masks is not None
+
+
 def weights_of(run: str | Path) -> str | Path:
     """Return the weights that a run holds, the fine-tuned ones if there are some; a file or key stays as it is."""
-    files = [Path(run).expanduser() / "weights" / f"{name}.safetensors" for name in WEIGHTS]
-    return next((file for file in files if file.is_file()), run)
+    return checkpoints.of_run(run, WEIGHTS) or run

@@ -10,21 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nblib import checkpoints, metrics
+from nblib import checkpoints, metrics, tasks
 from nblib.answers import Questions, answer
 from nblib.datasets.imageset import ImageSet
 from nblib.features import feature_distance
 from nblib.images import uint8_to_signed
-from nblib.inpainters import Inpainter
+from nblib.inpainting import Inpainter
 from nblib.parameters import bind
 from nblib.recipes import RECIPES, Recipe
-from nblib.training import GANTraining, InpaintTraining, Training, distributed, fit
+from nblib.recipes.cvae import measure as measure_vae
+from nblib.recipes.latent import EncoderTraining
+from nblib.training import GANTraining, InpaintTraining, Training, VAETraining, distributed, fit
 from nblib.training.average import settle
 
 COMPARED = 2000  # pictures of each kind for the distances on a card
 STEM_STEPS = (0, 100, 200, 500, 1000, 2000, 3000, 4000, 6000, 8000)  # of a training with attention in D
 FEWEST = 500  # with fewer, the distances say little
 FILLED = 200  # test pictures whose holes are filled for a card
+HOLES = {"context-encoder": "center"}  # of which protocol, by training; else "seed"
 TOLD = ("ssim", "box_ssim", "hole_psnr", "hole_l1")  # metrics of them
 
 
@@ -60,7 +63,12 @@ def settled(name: str, hyper: Mapping[str, Any], **length: float | None) -> dict
             raise ValueError(f"{key}={value}: how long? more than 0")
     signature = inspect.signature(RECIPES[name]).parameters
     known = {key: entry.default for key, entry in signature.items() if entry.kind is entry.KEYWORD_ONLY}
-    return bind(name, known, hyper)
+    if "task" in hyper and "task" not in known:
+        raise ValueError(f"task={hyper['task']!r}: {name} has no tasks; cvae and cvae-fine have")
+    bound = bind(name, known, hyper)
+    if bound.get("task"):
+        tasks.find(bound["task"])
+    return bound
 
 
 def train(
@@ -105,8 +113,8 @@ def train(
     chosen = RECIPES[name](images.split("train"), **hyper)
     if epochs is not None:
         steps = min(math.ceil(epochs * len(chosen.batches)), steps or math.inf)
+    _check_turns(chosen.training, steps)
     if isinstance(chosen.training, InpaintTraining):
-        _check_turns(chosen.training, steps)
         show_validation(chosen, images.split("val"))
     folder = Path(out) / "weights"
     logs = fit(*chosen, steps=steps, minutes=minutes, out=out, resume=resume, devices=devices)
@@ -154,15 +162,19 @@ def write(name: str, training: Training, images: ImageSet, folder: Path) -> list
     }
     if isinstance(training, InpaintTraining):
         return write_fillers(name, training, images.split("test"), folder, card)
-    if isinstance(training, GANTraining):
-        D = copy.deepcopy(training.D)
-        settle(D)
-        networks = {f"{name}-g": training.averaged(), f"{name}-d": D}
-    else:
-        networks = {name: training.net}
+    networks = trained(name, training)
     for key, network in networks.items():
         checkpoints.save_weights(network, folder / f"{key}.safetensors", card)
     return [folder / f"{key}.safetensors" for key in networks]
+
+
+def trained(name: str, training: Training) -> dict[str, nn.Module]:
+    """Return the networks of a training, by what their weights are called: averaged ones where there are some."""
+    if isinstance(training, GANTraining):
+        return {f"{name}-g": training.averaged(), f"{name}-d": _settled(training.D)}
+    if isinstance(training, VAETraining):
+        return {name: training.averaged()} | ({} if training.D is None else {f"{name}-d": _settled(training.D)})
+    return {name: training.net}
 
 
 def write_fillers(
@@ -179,14 +191,18 @@ def write_fillers(
     checkpoints.save_weights(training.averaged(), written[0], card)
     if training.D is not None:
         written.append(folder / f"{name}-d.safetensors")
-        checkpoints.save_weights(training.D, written[-1], card)
+        checkpoints.save_weights(_settled(training.D), written[-1], card)
     return written
 
 
 def measure(name: str, training: Training, test: ImageSet) -> dict[str, Any]:
     """Return what a card says of the trained networks."""
     if isinstance(training, InpaintTraining):
-        return filling(name, training.fill, test)
+        return filling(name, training.fill, test, HOLES.get(name, "seed"))
+    if isinstance(training, EncoderTraining):
+        return training.measure()
+    if isinstance(training, VAETraining):
+        return measure_vae(training, test)
     if name == "classifier":
         return accuracies(training.net, test)
     key = f"{test.name}/classifier"
@@ -198,14 +214,16 @@ def measure(name: str, training: Training, test: ImageSet) -> dict[str, Any]:
     return about | {"frechet": distance.frechet._asdict(), "kernel": distance.kernel._asdict()}
 
 
-def filling(name: str, fill: Callable[[Tensor, Tensor], Tensor], test: ImageSet) -> dict[str, Any]:
-    """Return how well holes of the protocol "seed" are filled in the first test pictures: mean and 95 % interval."""
+def filling(
+    name: str, fill: Callable[[Tensor, Tensor], Tensor], test: ImageSet, protocol: str = "seed"
+) -> dict[str, Any]:
+    """Return how well holes of a protocol are filled in the first test pictures: mean and 95 % interval."""
     if len(test) < 2:
         return {}  # one picture has no interval
-    questions = Questions.pose(test, "seed", "test", seed=0, limit=FILLED, batch_size=50)
+    questions = Questions.pose(test, protocol, "test", seed=0, limit=FILLED, batch_size=50)
     values = answer(questions, Inpainter(name, fill), progress=False).values
     told = {metric: metrics.bootstrap(values[metric])._asdict() for metric in TOLD}
-    return {"protocol": "seed", "images": questions.settings.n, **told}
+    return {"protocol": protocol, "images": questions.settings.n, **told}
 
 
 @torch.inference_mode()
@@ -238,11 +256,20 @@ def _balanced(guessed: Tensor, truth: Tensor) -> float:
     return (0.5 * (right[truth].mean() + right[~truth].mean())).item()
 
 
-def _check_turns(training: InpaintTraining, steps: float | None) -> None:
-    """Raise a ValueError if the filler's turn to learn never comes."""
-    before = training.approx_steps + training.warm_up
+def _settled(D: nn.Module) -> nn.Module:
+    """Return a copy of D whose spectral norm has found the singular vectors of the weights as they are."""
+    D = copy.deepcopy(D)
+    settle(D)
+    return D
+
+
+def _check_turns(training: Training, steps: float | None) -> None:
+    """Raise a ValueError if the turn of the network that is wanted to learn never comes."""
+    turns = {name: getattr(training, name, 0) for name in ("approx_steps", "warm_up")}
+    before = sum(turns.values())
     if steps is not None and steps <= before:
+        told = " and ".join(f"{name}={turn}" for name, turn in turns.items() if turn)
         raise ValueError(
-            f"steps={steps}: the first {before} go to approx_steps={training.approx_steps} and "
-            f"warm_up={training.warm_up}, so the refiner would learn nothing; train longer, or set them lower"
+            f"steps={steps}: the first {before} go to {told}, so the network that is wanted would learn nothing; "
+            "train longer, or set them lower"
         )

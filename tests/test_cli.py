@@ -73,6 +73,12 @@ def test_info_names_device_and_paths(capsys):
         (["train", "dcgan", "--steps", "1", "--resume"], "which run? give its folder with --out"),
         (["train", "dcgan", "--n", "500", "--steps", "1", "--set", "widht=8", "--out", "OUT"], "did you mean 'width'"),
         (["train", "dcgan", "--n", "500", "--steps", "1", "--set", "width=wide", "--out", "OUT"], "not of type int"),
+        (["train", "dcgan", "--steps", "1", "--task", "smiling", "--out", "OUT"], "task='smiling': dcgan has no tasks"),
+        (["train", "cvae", "--steps", "1", "--task", "smile", "--out", "OUT"], "no such task; choose from general"),
+        (["fill", "/nowhere.jpg", "--label", "smiling=1", "--out", "OUT"], "none of biharmonic is told that"),
+        (["fill", "/nowhere.jpg", "--label", "smiling", "--out", "OUT"], "--label smiling: give a name and a value"),
+        (["fill", "/nowhere.jpg", "--label", "smiling=7", "--out", "OUT"], "--label smiling=7: a label is 1 or 0"),
+        (["fill", "/nowhere.jpg", "--every", "50", "--out", "OUT"], "biharmonic fill at once"),
         (["lab", "/nowhere.ipynb"], "no such notebook"),
         (["lab", os.devnull], "lies outside"),
         (["fill", "/nowhere.jpg", "--methods", "gray,gray", "--out", "OUT"], "'gray' is given twice"),
@@ -166,6 +172,66 @@ def test_ctrl_c_ends_a_verb_with_one_line_and_leaves_nothing(tmp_path):
     assert err.splitlines()[-1] == "error: interrupted; what was complete is kept"
     assert "Traceback" not in err
     assert list(tmp_path.rglob("*.npy")) == []
+
+
+TINY = ["--n", 60, "--steps", 3, "--batch-size", 8, "--set", "width=8"]
+
+
+def trained(name, out, *arguments, capsys):
+    """Train for three steps on few pictures; return the paths that were printed."""
+    status, printed, err = nblib("train", name, *TINY, *arguments, "--out", out, capsys=capsys)
+    assert status == 0, err
+    return [Path(line) for line in printed.splitlines()]
+
+
+def results_of(photo, out, *arguments, capsys):
+    """Fill the photo; return the pictures that were written, by name."""
+    status, _, err = nblib("fill", photo, *arguments, "--out", out, capsys=capsys)
+    assert status == 0, err
+    return {path.name.removeprefix("photo-"): np.asarray(Image.open(path)) for path in out.glob("photo-*.png")}
+
+
+def test_a_gan_then_its_encoder_then_a_search(photo, capsys, tmp_path):
+    """What chapter 4 types, from nothing."""
+    gan, guide = tmp_path / "gan", tmp_path / "guide"
+    trained("dcgan", gan, "--size", 16, "--set", "latent_dim=4", capsys=capsys)
+    (weights,) = trained("encoder", guide, "--size", 16, "--set", f"generator={gan}", capsys=capsys)
+    assert "z_rms" in json.loads(weights.with_suffix(".json").read_text())["metrics"]
+    methods = ["--size", 16, "--methods", f"cold={gan},warm={guide}"]
+    found = results_of(photo, tmp_path / "out", *methods, "--every", 50, "--samples", 2, capsys=capsys)
+    for name in ("cold", "warm", "cold-2", "warm-2"):
+        assert {f"{name}.png", f"{name}-full.png", f"{name}-step-0000.png", f"{name}-step-0050.png"} <= set(found)
+        assert (found[f"{name}-step-0000.png"] != found[f"{name}.png"]).any()
+        assert (found[f"{name}-step-0050.png"][0] == found["original.png"][0]).all()  # known
+    assert (found["cold.png"] != found["cold-2.png"]).any()
+
+
+def test_a_context_encoder_can_be_used_as_soon_as_it_is_trained(photo, capsys, tmp_path):
+    written = trained("context-encoder", tmp_path / "run", "--size", 16, "--set", "width_D=4", capsys=capsys)
+    assert [path.name for path in written] == ["context-encoder.safetensors", "context-encoder-d.safetensors"]
+    found = results_of(photo, tmp_path / "out", "--size", 16, "--methods", f"mine={tmp_path / 'run'}", capsys=capsys)
+    assert set(found) == {"original.png", "masked.png", "mine.png", "mine-full.png"}
+
+
+def test_a_vae_is_told_to_smile(photo, capsys, tmp_path):
+    """Trained, fine-tuned, then asked for both answers; a method that takes no label is not told."""
+    first, fine = tmp_path / "first", tmp_path / "fine"
+    arguments = ["--task", "smiling", "--set", "latent_dim=6", "--set", "ema=0"]
+    (weights,) = trained("cvae", first, *arguments, capsys=capsys)
+    assert json.loads(weights.with_suffix(".json").read_text())["hyper_parameters"]["task"] == "smiling"
+    trained("cvae-fine", fine, "--set", f"start={first}", "--set", "width_D=4", capsys=capsys)
+    found = {}
+    for told in ("smiling=1", "Smiling=0"):
+        arguments = ["--methods", f"gray,mine={fine}", "--label", told]
+        found[told] = results_of(photo, tmp_path / told, *arguments, capsys=capsys)
+    pictures = [found[told]["mine.png"] for told in found]
+    assert (pictures[0] != pictures[1]).any()
+    status, _, err = nblib(
+        *["fill", photo, "--methods", f"mine={fine}", "--label", "smile=1", "--out", tmp_path / "none"], capsys=capsys
+    )
+    assert status == 2
+    assert "label smile: none of mine=" in err
+    assert "known are smiling" in err
 
 
 @pytest.fixture

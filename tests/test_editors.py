@@ -8,11 +8,6 @@ from nblib.networks.cvae import ConditionalVAE
 from nblib.networks.dcgan import Generator
 
 
-@pytest.fixture(autouse=True)
-def _known(monkeypatch):
-    monkeypatch.setitem(checkpoints.NETWORKS, "cvae.ConditionalVAE", "nblib.networks.cvae")
-
-
 @pytest.fixture
 def weights(data_dir):
     """A function that writes new weights for a task and returns their key."""

@@ -1,12 +1,19 @@
-"""The contract of inpainters: nothing peeks, nothing known changes, and wrong input is named."""
+"""Finding inpainters by key: classical methods, shipped weights and runs; what belongs together, and what is wrong."""
+
+from functools import partial
 
 import pytest
 import torch
 
 from nblib import checkpoints, inpainters
 from nblib import masks as holes
-from nblib.inpainters import Inpainter, available, load
+from nblib.inpainters import available, load
+from nblib.latent import search
+from nblib.networks import dcgan, sagan
 from nblib.networks.approxnet import ApproxNet, AttentionRefiner, Discriminator
+from nblib.networks.context_encoder import ContextEncoder
+from nblib.networks.cvae import ConditionalVAE
+from nblib.networks.encoder import LatentEncoder
 from nblib.training import InpaintTraining
 
 BASELINE_NAMES = ["gray", "mean", "telea", "navier-stokes", "biharmonic", "tv", "low-rank", "patchmatch", "exemplar"]
@@ -47,70 +54,9 @@ def test_known_pixels_come_back_bit_by_bit_and_hidden_ones_are_not_seen(name):
     assert not torch.equal(filled, images)
 
 
-def test_one_that_peeks_finds_gray():
-    images, masks = questions()
-    peeking = Inpainter("peeking", lambda images, masks: images)
-    filled = peeking(images, masks)
-    assert (filled[masks.expand_as(filled)] == 0).all()
-
-
-def test_one_that_repaints_everything_only_gets_the_hole():
-    images, masks = questions()
-    loud = Inpainter("loud", lambda images, masks: torch.full_like(images, 7.0))
-    filled = loud(images, masks)
-    assert torch.equal(filled, images.masked_fill(masks, 1.0))  # and is clipped
-
-
-def test_the_input_is_left_alone():
-    images, masks = questions()
-    before = images.clone()
-    vandal = Inpainter("vandal", lambda images, masks: images.zero_())
-    vandal(images, masks)
-    assert torch.equal(images, before)
-
-
-def test_a_stochastic_one_draws_from_the_generator():
-    noise = Inpainter(
-        "noise", lambda images, masks, generator: torch.rand(images.shape, generator=generator), stochastic=True
-    )
-    images, masks = questions()
-    assert torch.equal(noise(images, masks, generator=seeded()), noise(images, masks, generator=seeded()))
-    assert not torch.equal(noise(images, masks), noise(images, masks))
-
-
 def test_images_without_a_hole_pass():
     images, masks = questions()
     assert torch.equal(load("biharmonic")(images, torch.zeros_like(masks)), images)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda i, m: (i.to(torch.uint8), m), "torch.uint8; convert them with nblib.images.uint8_to_signed"),
-        (lambda i, m: (i[0], m), r"\(3, 64, 64\); an inpainter takes a batch"),
-        (lambda i, m: (i * 255, m), r"an inpainter takes \[-1, 1\]"),
-        (lambda i, m: (i * torch.nan, m), r"from nan to nan; an inpainter takes \[-1, 1\]"),
-        (lambda i, m: (i, m.float()), r"masks are torch.float32"),
-        (lambda i, m: (i, m[..., :32]), r"masks \(2, 1, 64, 32\) do not fit"),
-        (lambda i, m: (i, m[:1]), r"do not fit images \(2, 3, 64, 64\)"),
-        (lambda i, m: (i, m | (torch.arange(2) == 1).view(2, 1, 1, 1)), "mask 1 is all hole"),
-    ],
-)
-def test_wrong_input_is_named(change, message):
-    with pytest.raises(ValueError, match=message):
-        load("gray")(*change(*questions()))
-
-
-@pytest.mark.parametrize(
-    ("fill", "message"),
-    [
-        (lambda images, masks: images * torch.nan, "broken filled with values that are not finite"),
-        (lambda images, masks: images[:, :1], r"broken returned \(2, 1, 64, 64\)"),
-    ],
-)
-def test_a_broken_method_is_stopped(fill, message):
-    with pytest.raises(ValueError, match=message):
-        Inpainter("broken", fill)(*questions())
 
 
 @pytest.mark.parametrize(
@@ -203,6 +149,7 @@ def test_complete_runs_of_a_set_are_listed(own_folders):
     write_pair(runs / "faces-1" / "weights")
     write_filler(runs / "cars" / "weights", "approxnet", ApproxNet(64, 2), data="toycars")
     write_filler(runs / "judge" / "weights", "refiner-d", Discriminator(4))
+    write_gan(runs / "gan" / "weights")  # would be a latent search, which takes its time: not without being asked for
     (runs / "begun").mkdir()
     assert available("toyfaces") == [*BASELINE_NAMES, f"faces-1={runs / 'faces-1'}"]
     assert available("toyfaces", 128) == BASELINE_NAMES
@@ -256,3 +203,152 @@ def test_a_refiner_wants_the_approximator_it_was_trained_with(tmp_path):
     (weights / "approxnet.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"refines what approxnet\.safetensors guesses, which is missing"):
         load(f"mine={tmp_path}")
+
+
+# weights of other trainings
+
+
+def light(net):
+    """Make a Context Encoder paint everything light."""
+    with torch.no_grad():
+        net.decoder[-2].weight.zero_()
+        net.decoder[-2].bias.fill_(2.0)
+    return net
+
+
+def write_vae(folder, name, task):
+    net = ConditionalVAE(4, 6, classes=2 if task in ("smiling", "glasses-remover") else 0)
+    write_filler(folder, name, net, hyper_parameters={"task": task})
+
+
+def write_gan(folder, kind=dcgan, name="dcgan", **arguments):
+    """Write a generator, its D and its encoder, all for 16 pixels; return a key that searches in it."""
+    needed = write_filler(folder, f"{name}-g", kind.Generator(4, 8, 16, **arguments))["sha256"]
+    write_filler(folder, f"{name}-d", kind.Discriminator(8, 16, **arguments))
+    source = f"{folder}/{name}-g {needed[:12]}"
+    write_filler(folder, "encoder", LatentEncoder(4, 8, 16), hyper_parameters={"source": source})
+
+
+def small_questions():
+    return torch.nn.functional.avg_pool2d(questions()[0], 4), holes.center(2, 16)
+
+
+def test_a_context_encoder_fills(own_folders, tmp_path):
+    write_filler(own_folders[0] / "toyfaces", "context-encoder", light(ContextEncoder(8)))
+    write_filler(tmp_path / "run" / "weights", "context-encoder", light(ContextEncoder(8)))
+    images, masks = questions()
+    assert available("toyfaces") == [*BASELINE_NAMES, "toyfaces/context-encoder"]
+    for key in ("toyfaces/context-encoder", f"mine={tmp_path / 'run'}"):
+        values = hole_values(load(key)(images, masks), masks)
+        torch.testing.assert_close(values, torch.full_like(values, torch.tensor(2.0).tanh().item()))
+
+
+def test_a_vae_is_told_its_label_when_loading(own_folders):
+    for task in ("general", "general-big", "smiling"):
+        write_vae(own_folders[0] / "toyfaces", f"cvae-{task}", task)
+    keys = [f"toyfaces/cvae-{task}" for task in ("general", "general-big", "smiling")]
+    assert available("toyfaces") == [*BASELINE_NAMES, *keys]
+    assert [inpainters.labels(key) for key in ("gray", *keys)] == [(), (), (), ("smiling",)]
+    images, masks = questions()
+    filled = {smiling: load(keys[2], smiling=smiling)(images, masks, generator=seeded()) for smiling in (True, False)}
+    assert not torch.equal(filled[True], filled[False])
+    assert torch.equal(load(keys[2], Smiling=False)(images, masks, generator=seeded()), filled[False])
+    assert torch.equal(load(keys[2])(images, masks, generator=seeded()), filled[True])
+
+
+def test_labels_that_nobody_takes_are_refused_by_name(own_folders):
+    folder = own_folders[0] / "toyfaces"
+    write_vae(folder, "cvae-smiling", "smiling")
+    write_vae(folder, "cvae-general", "general")
+    write_pair(folder)
+    with pytest.raises(ValueError, match="smile: smiling is not told that; its label is smiling"):
+        load("toyfaces/cvae-smiling", smile=True)
+    for key in ("telea", "toyfaces/refiner", "toyfaces/cvae-general"):
+        with pytest.raises(ValueError, match=r"smiling: .* is not told that; it has no label"):
+            load(key, smiling=True)
+    with pytest.raises(ValueError, match="smiling='yes': a label is True or False"):
+        load("toyfaces/cvae-smiling", smiling="yes")
+
+
+def test_editors_fill_nothing_and_are_not_listed(own_folders):
+    write_vae(own_folders[0] / "toyfaces", "glasses-remover", "glasses-remover")
+    write_vae(own_folders[1] / "remover" / "weights", "cvae", "glasses-remover")
+    assert available("toyfaces") == BASELINE_NAMES
+    with pytest.raises(ValueError, match=r"it fills no holes; use nblib\.editors\.load"):
+        load("toyfaces/glasses-remover")
+
+
+def test_the_fine_tuned_vae_of_a_run_is_preferred(own_folders):
+    folder = own_folders[1] / "vae" / "weights"
+    write_vae(folder, "cvae", "general")
+    assert inpainters.labels(f"mine={folder.parent}") == ()
+    write_vae(folder, "cvae-fine", "smiling")
+    assert inpainters.labels(f"mine={folder.parent}") == ("smiling",)
+    assert available("toyfaces")[len(BASELINE_NAMES) :] == [f"vae={folder.parent}"]
+
+
+def test_a_latent_search_is_listed_where_its_generator_is(own_folders):
+    write_gan(own_folders[0] / "toyfaces")
+    write_gan(own_folders[1] / "gan" / "weights")
+    assert available("toyfaces") == available("toyfaces", 16) == [*BASELINE_NAMES, "toyfaces/latent-search"]
+    assert available("toyfaces", 64) == available("celeba") == BASELINE_NAMES
+    assert inpainters.listed("gray,latent-search", "toyfaces") == ["gray", "toyfaces/latent-search"]
+    search = load("toyfaces/latent-search")
+    assert (search.name, search.stochastic) == ("latent-search", True)
+    with pytest.raises(FileNotFoundError, match=r"celeba/latent-search searches in celeba/dcgan-g, and there are no"):
+        load("celeba/latent-search")
+    with pytest.raises(ValueError, match="did you mean toyfaces/latent-search"):
+        load("latent-search")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "arguments"), [(dcgan, "dcgan", {}), (sagan, "sagan", {"attention_at": 8})], ids=("dcgan", "sagan")
+)
+def test_a_run_of_a_gan_or_an_encoder_is_a_latent_search(kind, name, arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr("nblib.learned.search", partial(search, steps=2))
+    weights = tmp_path / "run" / "weights"
+    write_gan(weights, kind, name, **arguments)
+    (tmp_path / "encoder" / "weights").mkdir(parents=True)
+    for suffix in (".safetensors", ".json"):
+        (weights / f"encoder{suffix}").rename(tmp_path / "encoder" / "weights" / f"encoder{suffix}")
+    images, masks = small_questions()
+    for run in ("run", "encoder"):
+        filler = load(f"mine={tmp_path / run}")
+        assert (filler.name, filler.stochastic) == ("mine", True)
+        filled = filler(images, masks, generator=seeded())
+        assert torch.equal(filled, filler(images, masks, generator=seeded()))
+        assert torch.equal(filled[~masks.expand_as(filled)], images[~masks.expand_as(images)])
+
+
+def test_a_search_shows_what_it_finds_on_the_way(own_folders, monkeypatch):
+    write_gan(own_folders[0] / "toyfaces")
+    monkeypatch.setattr("nblib.learned.search", partial(search, steps=5))
+    images, masks = small_questions()
+    filler = load("toyfaces/latent-search")
+    filled, shown = filler.progress(images, masks, 2, generator=seeded())
+    assert list(shown) == [0, 2, 4, 5]
+    assert torch.equal(filled, filler(images, masks, generator=seeded()))
+    for picture in shown.values():
+        assert torch.equal(picture[~masks.expand_as(picture)], images[~masks.expand_as(images)])
+    assert not torch.equal(shown[0], shown[5])
+
+
+def test_damaged_or_missing_companions_are_named(own_folders):
+    folder = own_folders[0] / "toyfaces"
+    write_gan(folder)
+    card = (folder / "dcgan-d.json").read_text()
+    (folder / "dcgan-d.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"dcgan-d\.json: the card of the weights is missing"):
+        load("toyfaces/latent-search")
+    (folder / "dcgan-d.json").write_text(card)
+    for name in ("encoder", "dcgan-d", "dcgan-g"):
+        file = folder / f"{name}.safetensors"
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(ValueError, match=rf"{name}\.safetensors: not the file that its card describes"):
+            load("toyfaces/latent-search")
+        file.write_bytes(whole)
+    load("toyfaces/latent-search")
+    (folder / "dcgan-g.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"encoder\.safetensors was trained for .*dcgan-g, which is missing"):
+        load(f"mine={folder / 'encoder.safetensors'}")

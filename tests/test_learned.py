@@ -9,7 +9,7 @@ from nblib import masks as holes
 from nblib.blending import poisson
 from nblib.latent import search
 from nblib.learned import context_encoder, latent_search
-from nblib.networks import dcgan
+from nblib.networks import dcgan, sagan
 from nblib.networks.context_encoder import ContextEncoder
 from nblib.networks.encoder import LatentEncoder
 from nblib.noise import uniform_noise
@@ -28,11 +28,6 @@ def G():
         nn.init.normal_(net.stages[-2].weight, std=0.4)
     calibrate(net, (uniform_noise(6)(64, seeded(k)) for k in range(10)))
     return net.eval()
-
-
-@pytest.fixture(autouse=True)
-def _known(monkeypatch):
-    monkeypatch.setitem(checkpoints.NETWORKS, "encoder.LatentEncoder", "nblib.networks.encoder")
 
 
 def question(n=2):
@@ -134,6 +129,41 @@ def test_an_encoder_for_other_weights_is_left_out(folder, found, card):
     checkpoints.save_weights(LatentEncoder(6, width=8, size=16), folder / "encoder", card)
     learned.load(folder / "dcgan-g")
     assert found[-1][0][2] is None
+
+
+def test_an_encoder_leads_to_its_generator(folder, found, G, tmp_path):
+    source = f"{folder}/dcgan-g {checkpoints.card(folder / 'dcgan-g')['sha256'][:12]}"
+    guide = tmp_path / "run" / "weights" / "encoder"
+    checkpoints.save_weights(LatentEncoder(6, width=8, size=16), guide, {"hyper_parameters": {"source": source}})
+    learned.load(guide)
+    loaded, _, encoder = found[-1][0]
+    assert torch.equal(loaded(torch.zeros(1, 6)), G(torch.zeros(1, 6)))
+    assert isinstance(encoder, LatentEncoder)
+    checkpoints.save_weights(dcgan.Generator(6, width=4, size=16), folder / "dcgan-g")
+    with pytest.raises(ValueError, match=r"trained for other weights than .*dcgan-g\.safetensors holds now"):
+        learned.load(guide)
+    checkpoints.save_weights(LatentEncoder(6, width=8, size=16), guide)
+    with pytest.raises(ValueError, match="does not say which generator"):
+        learned.load(guide)
+
+
+def test_what_lies_beside_a_generator_must_fit_it(folder):
+    checkpoints.save_weights(dcgan.Discriminator(4, 32), folder / "dcgan-d")
+    with pytest.raises(ValueError, match=r"dcgan-d\.safetensors judges pictures of 32x32; .* draws 16x16"):
+        learned.load(folder / "dcgan-g")
+
+
+def test_a_generator_that_draws_by_class_is_refused(tmp_path):
+    checkpoints.save_weights(sagan.Generator(6, 8, 16, attention_at=8, classes=2), tmp_path / "sagan-g")
+    with pytest.raises(ValueError, match="draws by class"):
+        learned.load(tmp_path / "sagan-g")
+    learned.load(tmp_path / "sagan-g", labels=torch.zeros(1, dtype=torch.int64))
+
+
+def test_a_context_encoder_wants_pictures_of_its_size():
+    images, masks = question()
+    with pytest.raises(ValueError, match="context-encoder was trained for pictures of 32x32; these are 16x16"):
+        context_encoder(ContextEncoder(8, 32))(images, masks)
 
 
 def test_what_is_no_generator_is_refused(folder):

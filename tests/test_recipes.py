@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from nblib import checkpoints
 from nblib.datasets.imageset import ImageSet
+from nblib.networks.dcgan import Generator
 from nblib.recipes import GAN_STEPS, RECIPES, classifier, classifier_step, dcgan, hinge_step
 from nblib.training import fit
 
@@ -22,7 +24,22 @@ SMALL = {  # for 16 pixels
     "approxnet": {"hidden": 8},
     "refiner": {"width": 8, "hidden": 8, "approx_steps": 1},
     "classifier": {"width": 4},
+    "encoder": {"width": 8, "generator": "test/dcgan-g"},
+    "context-encoder": {"width": 8, "width_D": 4},
+    "cvae": {"width": 4, "latent_dim": 6},
+    "cvae-fine": {"width": 4, "latent_dim": 6, "width_D": 4, "task": "general"},
 }
+SIZES = {"cvae": 64, "cvae-fine": 64}  # that they need; 16 for the others
+
+
+@pytest.fixture(autouse=True)
+def _generator(data_dir):
+    """Weights that the encoder learns to follow."""
+    checkpoints.save_weights(Generator(4, width=4, size=16), data_dir / "checkpoints" / "test" / "dcgan-g")
+
+
+def made(name, **arguments):
+    return RECIPES[name](squares(size=SIZES.get(name, 16)), **SMALL[name], **arguments)
 
 
 def trained(recipe, steps):
@@ -35,14 +52,14 @@ def weights(net):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_all_that_fit_needs(name):
-    (first, last) = trained(RECIPES[name](squares(), **SMALL[name], batch_size=8, seed=3), 2)
+    (first, last) = trained(made(name, batch_size=8, seed=3), 2)
     assert (first.step, last.step) == (1, 2)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_start_depends_on_the_seed_alone(name):
     def start(seed):
-        training = RECIPES[name](squares(), **SMALL[name], seed=seed).training
+        training = made(name, seed=seed).training
         return torch.cat([weights(player.net) for player in training.players.values()])
 
     torch.manual_seed(1)
@@ -113,7 +130,7 @@ def test_the_classifier_tells_left_from_right():
 
 
 def test_precision_of_the_losses_is_single_under_autocast():
-    recipes = [RECIPES[name](squares(), **SMALL[name], batch_size=8) for name in RECIPES]
+    recipes = [made(name, batch_size=8) for name in RECIPES]
     for recipe in recipes:
         with torch.autocast("cpu", torch.bfloat16):
             values = recipe.step(recipe.training, recipe.batches.at(0))

@@ -11,7 +11,9 @@ import torch
 from nblib import checkpoints, evaluation, inpainters, weights
 from nblib.datasets.imageset import ImageSet
 from nblib.images import uint8_to_signed
+from nblib.networks import dcgan
 from nblib.networks.classifier import AttributeClassifier
+from nblib.recipes import cvae
 
 
 def stripes(n: int = 60, size: int = 16) -> ImageSet:
@@ -30,6 +32,7 @@ def stripes(n: int = 60, size: int = 16) -> ImageSet:
     [
         ({"widht": 8}, {"steps": 1}, "did you mean 'width'"),
         ({"width": "wide"}, {"steps": 1}, "not of type int"),
+        ({"task": "smiling"}, {"steps": 1}, "task='smiling': dcgan has no tasks; cvae and cvae-fine have"),
         ({}, {}, "how long"),
         ({}, {"epochs": 0.0}, "epochs=0.0: how long"),
     ],
@@ -82,6 +85,7 @@ def test_balanced_accuracy_by_hand():
     assert found["accuracy"] == 0.75
 
 
+FAST = {"width": 8, "batch_size": 8}
 SMALL = {"width": 8, "hidden": 8, "batch_size": 8, "approx_steps": 2}
 
 
@@ -121,9 +125,51 @@ def test_pictures_of_a_training_of_fillers_are_validation_pictures(tmp_path):
 
 
 def test_steps_that_leave_nothing_for_the_refiner_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="steps=2: the first 2 go to approx_steps=2 and warm_up=0"):
+    with pytest.raises(ValueError, match="steps=2: the first 2 go to approx_steps=2, so the network"):
         weights.train("refiner", stripes(), tmp_path, steps=2, hyper=SMALL)
     assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_a_context_encoder_is_measured_on_the_holes_that_it_was_trained_on(tmp_path):
+    written = weights.train("context-encoder", stripes(100), tmp_path, steps=3, hyper=FAST | {"width_D": 4})
+    assert [path.name for path in written] == ["context-encoder.safetensors", "context-encoder-d.safetensors"]
+    result = evaluation.evaluate(stripes(100), "center", [f"mine={tmp_path}"], batch_size=50, progress=False)
+    told = checkpoints.card(written[0])["metrics"]
+    assert (told["protocol"], told["images"]) == ("center", result.settings.n)
+    assert told["hole_psnr"]["mean"] == pytest.approx(result.scores["mine"]["hole_psnr"].mean, abs=0.05)
+
+
+def test_an_encoder_s_card_tells_its_error_beside_that_of_a_guess(data_dir, tmp_path):
+    checkpoints.save_weights(dcgan.Generator(4, 4, 16), data_dir / "checkpoints" / "stripes" / "dcgan-g")
+    (written,) = weights.train("encoder", stripes(), tmp_path, steps=3, hyper=FAST)
+    told = checkpoints.card(written)["metrics"]
+    assert told["z_rms"] > 0
+    assert told["z_rms_of_mean"] == pytest.approx(3**-0.5, rel=0.1)  # of U[-1, 1]
+    assert inpainters.load(f"mine={tmp_path}").stochastic
+
+
+def test_a_vae_leaves_averaged_weights_and_its_d_when_fine_tuned(tmp_path):
+    images, small = stripes(60, 64), {"width": 4, "latent_dim": 6, "batch_size": 8}
+    (first,) = weights.train("cvae", images, tmp_path / "first", steps=3, hyper=small | {"task": "general-big"})
+    told = checkpoints.card(first)
+    assert told["hyper_parameters"]["task"] == "general-big"
+    assert {"reconstruction", "divergence", "hole_l1"} < set(told["metrics"])
+    hyper = {"start": str(tmp_path / "first"), "batch_size": 8, "width_D": 4}
+    written = weights.train("cvae-fine", images, tmp_path / "fine", steps=3, hyper=hyper)
+    assert [path.name for path in written] == ["cvae-fine.safetensors", "cvae-fine-d.safetensors"]
+    assert checkpoints.card(written[0])["hyper_parameters"]["task"] == "general-big"
+    assert inpainters.load(f"mine={tmp_path / 'fine'}").stochastic
+    with pytest.raises(ValueError, match="steps=1: the first 1 go to warm_up=1"):
+        weights.train("cvae-fine", images, tmp_path / "short", steps=1, hyper=hyper)
+
+
+def test_what_is_written_are_the_averaged_weights():
+    training = cvae(stripes(16, 64), width=4, latent_dim=6, batch_size=8, ema=0.5).training
+    with torch.no_grad():
+        training.net.mu.weight.fill_(7.0)
+    (net,) = weights.trained("cvae", training).values()
+    assert net is training.averaged()
+    assert not torch.equal(net.mu.weight, training.net.mu.weight)
 
 
 @pytest.mark.slow

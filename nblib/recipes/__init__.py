@@ -18,8 +18,10 @@ Examples
 from collections.abc import Callable
 
 from nblib.recipes.base import Recipe, Step
+from nblib.recipes.cvae import cvae, cvae_fine, cvae_fine_step, cvae_step
 from nblib.recipes.gan import GAN_STEPS, dcgan, hinge_step, nonsaturating_step, sagan, sagan_step, saturating_step
 from nblib.recipes.inpainting import FILLER_LOSSES, approxnet, inpaint_step, refiner
+from nblib.recipes.latent import context_encoder, encoder, encoder_step
 from nblib.recipes.supervised import classifier, classifier_step
 
 __all__ = [
@@ -31,7 +33,14 @@ __all__ = [
     "approxnet",
     "classifier",
     "classifier_step",
+    "context_encoder",
+    "cvae",
+    "cvae_fine",
+    "cvae_fine_step",
+    "cvae_step",
     "dcgan",
+    "encoder",
+    "encoder_step",
     "hinge_step",
     "inpaint_step",
     "nonsaturating_step",
@@ -46,5 +55,9 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
     "sagan": sagan,
     "approxnet": approxnet,
     "refiner": refiner,
+    "encoder": encoder,
+    "context-encoder": context_encoder,
+    "cvae": cvae,
+    "cvae-fine": cvae_fine,
     "classifier": classifier,
 }

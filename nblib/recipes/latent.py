@@ -21,7 +21,7 @@ from nblib.datasets.imageset import ImageSet
 from nblib.networks.approxnet import Discriminator
 from nblib.networks.context_encoder import ContextEncoder
 from nblib.networks.encoder import LatentEncoder
-from nblib.priors import UNIFORM, latents_of
+from nblib.priors import LATENTS, UNIFORM, latents_of
 from nblib.recipes.base import Recipe
 from nblib.recipes.inpainting import inpaint_step
 from nblib.training import InpaintTraining, SupervisedTraining
@@ -122,7 +122,7 @@ def encoder(
     images : ImageSet
         The set that the generator was trained on; use a split. Its pictures are learnt from only with `real_weight`.
     generator : str, default ""
-        Key or weights file of the generator; by default ``SET/dcgan-g``.
+        Key or weights file of the generator, or the folder of its training; by default ``SET/dcgan-g``.
     width, mask
         Of `LatentEncoder`.
     masks : str, default "center+seed"
@@ -300,8 +300,14 @@ def _mixed(samplers: list[holes.Sampler], n: int, size: int = 64, *, landmarks=N
 
 def _generator(key: str | Path, size: int) -> tuple[nn.Module, str]:
     """Return a generator for pictures of this size, and which weights it has."""
-    G = checkpoints.load(key)
-    if not hasattr(G, "latent_dim"):
+    key = checkpoints.of_run(key, ("dcgan-g", "sagan-g")) or key
+    try:
+        G = checkpoints.load(key)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"generator={key}: {error}; train one with `nblib train dcgan`, and give its folder as generator"
+        ) from None
+    if checkpoints.class_name(type(G)) not in LATENTS:
         raise ValueError(f"generator={key}: of the class {checkpoints.class_name(type(G))}, which draws nothing")
     if G.size != size:
         raise ValueError(f"generator={key} draws pictures of {G.size}x{G.size}; these are {size}x{size}")

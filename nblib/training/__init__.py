@@ -31,6 +31,7 @@ from nblib.training.inpaint import InpaintTraining
 from nblib.training.logs import Log
 from nblib.training.player import Player
 from nblib.training.state import GANTraining, SupervisedTraining, Training
+from nblib.training.variational import VAETraining
 
 __all__ = [
     "GANTraining",
@@ -40,5 +41,6 @@ __all__ = [
     "SupervisedTraining",
     "Training",
     "TrainingDiverged",
+    "VAETraining",
     "fit",
 ]

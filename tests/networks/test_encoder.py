@@ -9,11 +9,6 @@ from nblib import masks as holes
 from nblib.networks.encoder import LatentEncoder
 
 
-@pytest.fixture
-def known(monkeypatch):
-    monkeypatch.setitem(checkpoints.NETWORKS, "encoder.LatentEncoder", "nblib.networks.encoder")
-
-
 def pictures(n=3, size=16):
     return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
@@ -60,7 +55,7 @@ def test_images_of_a_batch_do_not_influence_each_other_in_any_mode():
         torch.testing.assert_close(net(images)[1:2], net(images[1:2]))
 
 
-def test_a_checkpoint_holds_it(tmp_path, known):
+def test_a_checkpoint_holds_it(tmp_path):
     net = LatentEncoder(5, width=8, size=16, mask=False, bounded=False)
     checkpoints.save_weights(net, tmp_path / "encoder", half=False)
     assert torch.equal(checkpoints.load(tmp_path / "encoder")(pictures()), net(pictures()))

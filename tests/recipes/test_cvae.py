@@ -14,11 +14,6 @@ from nblib.training import fit
 SMALL = {"width": 4, "latent_dim": 8, "batch_size": 8}
 
 
-@pytest.fixture(autouse=True)
-def _known(monkeypatch):
-    monkeypatch.setitem(checkpoints.NETWORKS, "cvae.ConditionalVAE", "nblib.networks.cvae")
-
-
 def lit(n=48):
     """Pictures of one brightness each; the lower half is light where "Smiling", dark where not."""
     generator = torch.Generator().manual_seed(0)
