@@ -112,9 +112,9 @@ def available(set_name: str, size: int | None = None) -> list[str]:
 
 
 def listed(methods: str, set_name: str, size: int | None = None) -> list[str]:
-    """Return the keys in ``"a, b"``; those of all inpainters for a set if it is "all".
+    """Return the keys in ``"a, b"``; those of all inpainters for a set if it is "all", but for latent searches.
 
-    A name of weights for that set needs no set before it.
+    A name of weights for that set needs no set before it. A search takes seconds a picture, so it must be named.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def listed(methods: str, set_name: str, size: int | None = None) -> list[str]:
     if set_name not in KNOWN:
         raise ValueError(f"{set_name!r} is no data set; known are {', '.join(KNOWN)}")
     if methods == "all":
-        return available(set_name, size)
+        return [key for key in available(set_name, size) if not key.endswith(f"/{SEARCH}")]
     names, shipped = [name.strip() for name in methods.split(",")], _shipped(set_name)
     return [f"{set_name}/{name}" if f"{set_name}/{name}" in shipped else name for name in names]
 
