@@ -36,6 +36,7 @@ LABELS = {
 
 def use_style() -> None:
     """Set the look of all figures of a notebook: large type, a white grid, colours for the colour-blind."""
+    plt.switch_backend(plt.get_backend())  # a notebook shows figures as pictures once the backend is up, not before
     sns.set_theme("talk", "whitegrid", PALETTE)
     plt.rcParams.update({"figure.constrained_layout.use": True, "figure.dpi": 66, "image.cmap": "cividis"})
 
