@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from nblib import masks as holes
+from nblib.images import signed_to_uint8
 from nblib.latent_losses import context_loss, context_weights, nonsaturating_prior
 from nblib.priors import Latents, latents_of
 from nblib.steady import row_by_row
@@ -49,6 +50,12 @@ class History:
         Where each start was.
     pictures : Tensor, float32 (T, B, 3, H, W)
         What the start that was to win drew, in [-1, 1]; whole pictures, nothing pasted.
+    drawn : Tensor, uint8 (T, B, R, 3, H, W)
+        What every start drew, to be looked at.
+    weights : Tensor, float32 (B, 1, H, W)
+        Of the context loss.
+    prior_weight : float
+        lambda; what was minimised is ``context + prior_weight * prior``.
     """
 
     context: Tensor
@@ -56,6 +63,9 @@ class History:
     at: list[int]
     z: Tensor
     pictures: Tensor
+    drawn: Tensor
+    weights: Tensor
+    prior_weight: float
 
 
 @dataclass(frozen=True)
@@ -144,7 +154,7 @@ def search(
         Progress is a total loss that has fallen by more than this share of the context loss.
     patience : int, default 20
     every : int, default 0
-        Keep z and picture every so many steps in the history, and after the last one; 0 keeps none.
+        Keep z and pictures every so many steps in the history, and after the last one; 0 keeps none.
     generator : torch.Generator, optional
         Of the starts; by default seeded from torch's global one.
 
@@ -194,7 +204,7 @@ def search(
             if not descent.advance(losses, prior_weight, rate, last=step == steps):
                 break
         with torch.no_grad():
-            return _found(descent, G, labels, len(images))
+            return _found(descent, G, labels, weights, prior_weight)
 
 
 class _Descent:
@@ -263,8 +273,9 @@ class _Descent:
         self.path.append(self.z.clone())
 
 
-def _found(descent: _Descent, G: nn.Module, labels: Tensor | None, n: int) -> Found:
-    """Return the best start of each of n images, with its pictures."""
+def _found(descent: _Descent, G: nn.Module, labels: Tensor | None, weights: Tensor, prior_weight: float) -> Found:
+    """Return the best start of each image, with its pictures."""
+    n = len(weights)
     total, context, prior = descent.best.unflatten(1, (n, -1))  # (B, R) each
     if not total.isfinite().all():
         image = int((~total.isfinite()).any(1).nonzero()[0])
@@ -277,9 +288,13 @@ def _found(descent: _Descent, G: nn.Module, labels: Tensor | None, n: int) -> Fo
     losses = torch.stack(descent.losses).unflatten(2, (n, -1))  # (S + 1, 2, B, R)
     path = torch.stack(descent.path) if descent.path else descent.z.new_empty(0, *descent.z.shape)
     path = path.unflatten(1, (n, -1))  # (T, B, R, latent_dim)
-    pictures = [G(moment[image, chosen], *given).float() for moment in path]
-    shown = torch.stack(pictures) if pictures else drawn.new_empty(0, *drawn.shape)
-    history = History(losses[:, 0], losses[:, 1], descent.at, path, shown)
+    pictures = drawn.new_empty(len(path), *drawn.shape)
+    every = drawn.new_empty(*path.shape[:3], *drawn.shape[1:], dtype=torch.uint8)
+    each = tuple(label.repeat_interleave(path.shape[2]) for label in given)
+    for moment, here in enumerate(path):
+        shown = G(here.flatten(0, 1), *each).float().unflatten(0, (n, -1))  # (B, R, 3, H, W)
+        pictures[moment], every[moment] = shown[image, chosen], signed_to_uint8(shown)
+    history = History(losses[:, 0], losses[:, 1], descent.at, path, pictures, every, weights, prior_weight)
     steps = descent.steps.unflatten(0, (n, -1))
     return Found(z, drawn, context[image, chosen], prior[image, chosen], chosen, candidates, steps, history)
 

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from nblib import latent
 from nblib import masks as holes
+from nblib.images import signed_to_uint8
 from nblib.latent import context_loss, context_weights, search
 from nblib.networks import dcgan, sagan
 from nblib.noise import normal_noise, uniform_noise
@@ -255,10 +256,15 @@ def test_history(G, D):
             assert_close(history.pictures[moment], drawn, atol=1e-5, rtol=0)
             expected = context_loss(drawn, images.masked_fill(masks, 0), context_weights(masks))
             assert_close(history.context[step][winner], expected, atol=1e-3, rtol=1e-4)
+            every = signed_to_uint8(G(history.z[moment].flatten(0, 1))).view(3, 2, 3, 16, 16)
+            assert_close(history.drawn[moment], every, atol=1, rtol=0)
     assert history.context[-1].mean() < history.context[0].mean()
+    assert torch.equal(history.weights, context_weights(masks))
+    assert history.prior_weight == 0.003
     none = search(G, D, images, masks, steps=5, generator=seeded()).history
     assert none.at == []
     assert none.pictures.shape == (0, 3, 3, 16, 16)
+    assert none.drawn.shape == (0, 3, 1, 3, 16, 16)
 
 
 @pytest.mark.parametrize("prior", [latent.nonsaturating_prior, lambda logits: -nn.functional.softplus(logits).sum(1)])
@@ -295,6 +301,8 @@ def test_sagan_with_classes():
         torch.manual_seed(0)
         G = sagan.Generator(8, width=8, size=16, attention_at=8, classes=2).eval()
         D = sagan.Discriminator(width=8, size=16, attention_at=8, classes=2).eval()
+        for table in (module for module in G.modules() if isinstance(module, nn.Embedding)):
+            nn.init.normal_(table.weight)  # they begin alike for all classes
     images, masks = torch.zeros(3, 3, 16, 16), holes.center(3, 16)
     with pytest.raises(ValueError, match="labels=None"):
         search(G, D, images, masks, steps=2)
@@ -303,6 +311,9 @@ def test_sagan_with_classes():
     alone = search(G, D, images[2:], masks[2:], steps=4, labels=labels[2:], starts=starts[2:], every=2)
     assert_close(found.images[2:], alone.images, atol=1e-5, rtol=0)  # labels by place in the batch would not
     assert found.z.norm(dim=1).max() <= 8**0.5 + 3 * 0.5**0.5 + 1e-4
+    twice = search(G, D, images, masks, steps=4, labels=labels, starts=starts.unsqueeze(1).expand(3, 2, 8), every=2)
+    expected = found.history.drawn.expand(-1, -1, 2, -1, -1, -1)
+    assert_close(twice.history.drawn, expected, atol=1, rtol=0)  # each start with its image's label
 
 
 def test_each_of_several_normal_starts_is_put_on_the_shell_by_itself():

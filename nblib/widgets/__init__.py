@@ -6,6 +6,23 @@ web and runs without a browser see that.
 
 from nblib.widgets.explorer import AttentionExplorer
 from nblib.widgets.monitor import TrainingMonitor, monitor_figure
+from nblib.widgets.painter import MaskPainter
+from nblib.widgets.player import SearchPlayer
+from nblib.widgets.search_views import search_figure
+from nblib.widgets.tiles import Filling, fill, filled_figure
 from nblib.widgets.views import attention_figure, look, overlay
 
-__all__ = ["AttentionExplorer", "TrainingMonitor", "attention_figure", "look", "monitor_figure", "overlay"]
+__all__ = [
+    "AttentionExplorer",
+    "Filling",
+    "MaskPainter",
+    "SearchPlayer",
+    "TrainingMonitor",
+    "attention_figure",
+    "fill",
+    "filled_figure",
+    "look",
+    "monitor_figure",
+    "overlay",
+    "search_figure",
+]
