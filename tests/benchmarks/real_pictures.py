@@ -10,12 +10,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nblib import checkpoints, datasets, evaluation, paths, refresh, results
+from torch import Tensor
+
+from nblib import checkpoints, datasets, evaluation, inpainters, paths, refresh, results
+from nblib.blending import poisson
 from nblib.files import whole_file, write_json
+from nblib.inpainters import Inpainter
 
 CLASSICAL = ("gray", "mean", "telea", "biharmonic")
 SETS = ("celeba", "cars")
 TRAININGS = ("approxnet", "refiner", "adversarial")  # runs/SET-NAME
+BLENDED = ("refiner", "adversarial")
 REPORTED = {  # SSIM in Table 1 of Denoyer, Hivon & Ruin (2019); its text swaps the two of the baseline
     "celeba": {"gray": 0.9268, "approxnet": 0.9578, "refiner": 0.9460},
     "cars": {"gray": 0.9262, "approxnet": 0.9506, "refiner": 0.9454},
@@ -28,9 +33,19 @@ def measured(name: str, root: Path, runs: Path) -> dict[str, Any]:
     images = datasets.load(name, root)
     found = {method: runs / f"{name}-{method}" for method in TRAININGS}
     found = {method: run for method, run in found.items() if (run / "weights").is_dir()}
-    keys = [f"{method}={run}" for method, run in found.items()]
-    record = evaluation.evaluate(images, "seed", [*CLASSICAL, *keys]).record()
+    trained = [inpainters.load(f"{method}={run}") for method, run in found.items()]
+    more = [blended(inpainter) for inpainter in trained if inpainter.name in BLENDED]
+    record = evaluation.evaluate(images, "seed", [*CLASSICAL, *trained, *more]).record()
     return record | {"trainings": {method: described(method, run) for method, run in found.items()}}
+
+
+def blended(inpainter: Inpainter) -> Inpainter:
+    """Return a network whose whole output, known pixels included, is blended into the picture (Poisson)."""
+
+    def fill(images: Tensor, masks: Tensor) -> Tensor:
+        return poisson(inpainter.fill(images, masks), images, masks)  # not pasted: its rim tells how far it is off
+
+    return Inpainter(f"{inpainter.name}, Poisson", fill)
 
 
 def described(method: str, run: Path) -> dict[str, Any]:
