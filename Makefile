@@ -49,12 +49,14 @@ bench: $(INSTALLED) ## measure the speeds and rewrite data/benchmarks
 
 weights: $(INSTALLED) ## train the shipped weights anew (two hours on two cores; goes on where it was stopped)
 	@set -e; train() { \
-		$(BIN)/nblib train $$2 --data $$1 --steps $$3 --out runs/weights/$$1-$$2 --resume; \
+		$(BIN)/nblib train $$2 --data $$1 --steps $$3 $${4:+--set $$4} --out runs/weights/$$1-$$2 --resume; \
 		mkdir -p data/checkpoints/$$1; cp runs/weights/$$1-$$2/weights/* data/checkpoints/$$1/; }; \
 	train toyfaces classifier 1800; train toyfaces dcgan 6810; \
 	train toyfaces encoder 6000; train toyfaces context-encoder 4000; \
 	train toycars classifier 6000; train toycars dcgan 3847; \
 	train toycars sagan 2550; train toyfaces sagan 2550; \
+	for set in toyfaces toycars; do \
+		train $$set approxnet 20000; train $$set refiner 5500 approximator=runs/weights/$$set-approxnet; done; \
 	$(BIN)/python -m nblib.judges
 
 clean: ## remove what runs and builds left; keeps data/
