@@ -1,6 +1,7 @@
 """Right solutions pass; each usual mistake fails, also by the trial alone, at the same budget."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -232,7 +233,7 @@ def broken(*inputs):
     return inputs[0].no_such_method()
 
 
-@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("name", exercises.available())
 @pytest.mark.parametrize(
     ("stub", "told"),
     [
@@ -251,6 +252,14 @@ def test_unfinished_functions_get_a_hint_and_raise_nothing(name, stub, told):
     assert told in repr(verdict)
     assert f"Hint: {checking.find(name).hint}" in repr(verdict)
     assert exercises.passed() == []
+
+
+@pytest.mark.parametrize("name", exercises.available())
+@pytest.mark.parametrize("value", [3, "text", torch.zeros(()), torch.full((1, 1), math.nan), [torch.ones(3)], True])
+def test_whatever_is_returned_nothing_is_raised(name, value):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not check(name, lambda *inputs: value).passed
 
 
 def test_ctrl_c_is_not_swallowed():

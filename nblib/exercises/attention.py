@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nblib import attention
-from nblib.exercises.checking import Exercise, Trial, register, require, trained
+from nblib.exercises.checking import Exercise, Trial, register, require, taught
 from nblib.exercises.puzzles import TEST, Bounded, Free, Lookup, Painter, Puzzles, Strip, Twins, clouds, strips, twins
 from nblib.layers import SelfAttention2d
 from nblib.training import SupervisedTraining
@@ -241,18 +241,7 @@ def _distance_trial(distance: Callable, seed: int = 0) -> Trial:
 
 def _taught(net: nn.Module, loss: Callable[[Any], Tensor], batches: Puzzles, steps: int, lr: float) -> int:
     """Train a network down a loss; return the steps done."""
-
-    def step(training: SupervisedTraining, batch: Any) -> dict[str, Tensor]:
-        value = loss(batch)
-        training.descend("net", value)
-        return {"loss": value}
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # more gain nothing on networks this small, and on a busy machine wait for each other
-    try:
-        return trained(SupervisedTraining(net, lr=lr, betas=(0.9, 0.99)), step, batches, steps)
-    finally:
-        torch.set_num_threads(threads)
+    return taught(SupervisedTraining(net, lr=lr, betas=(0.9, 0.99)), loss, batches, steps)
 
 
 def _applied(self_attention: Callable, layer: SelfAttention2d, x: Tensor, gamma: float) -> Tensor:

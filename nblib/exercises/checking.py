@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nblib.training import Training, fit
 
@@ -209,9 +210,25 @@ def trained(training: Training, step: Callable, batches: Any, steps: int) -> int
 
     The clock is that of this thread's computing, so a busy machine does not change the verdict.
     """
-    start = time.thread_time()
-    for log in fit(training, step, batches, steps=steps, log_every=10, precision="fp32", device="cpu", progress=False):
-        if time.thread_time() - start > SECONDS:
-            training.stop()
-        last = log.step
+    start, threads = time.thread_time(), torch.get_num_threads()
+    torch.set_num_threads(1)  # more gain nothing on networks this small, and on a busy machine wait for each other
+    try:
+        logs = fit(training, step, batches, steps=steps, log_every=10, precision="fp32", device="cpu", progress=False)
+        for log in logs:
+            if time.thread_time() - start > SECONDS:
+                training.stop()
+            last = log.step
+    finally:
+        torch.set_num_threads(threads)
     return last
+
+
+def taught(training: Training, loss: Callable[[Any], Tensor], batches: Any, steps: int) -> int:
+    """Train the player "net" down a loss of the batch alone, as `trained` does."""
+
+    def step(training: Training, batch: Any) -> dict[str, Tensor]:
+        value = loss(batch)
+        training.descend("net", value)
+        return {"loss": value}
+
+    return trained(training, step, batches, steps)

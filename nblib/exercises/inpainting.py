@@ -13,9 +13,9 @@ from torch import Tensor
 
 from nblib import losses, masks
 from nblib.exercises import boxes
-from nblib.exercises.checking import Exercise, Trial, Unmet, register, require
+from nblib.exercises.checking import Exercise, Trial, Unmet, register, require, taught
 from nblib.exercises.puzzles import TEST, Puzzles
-from nblib.exercises.wallpaper import SIZE, WALLPAPERS, Filler, Holed, by_sgd, filled, gained, portraits, taught, unseen
+from nblib.exercises.wallpaper import SIZE, WALLPAPERS, Filler, Holed, by_sgd, filled, gained, portraits, unseen
 from nblib.networks.approxnet import ApproxNet, pasted
 from nblib.training import SupervisedTraining
 

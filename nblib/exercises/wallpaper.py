@@ -5,7 +5,6 @@ little about its middle. Noise makes copying a pixel another thing than continui
 """
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 
 from nblib import losses, masks
 from nblib.baselines import classical
-from nblib.exercises.checking import trained
 from nblib.exercises.puzzles import TEST, Puzzles
 from nblib.images import uint8_to_signed
 from nblib.toys import faces
@@ -91,22 +89,6 @@ def by_sgd(net: nn.Module, lr: float, **named: Any) -> SupervisedTraining:
     training = SupervisedTraining(net, **named)
     training.players["net"] = Player(net, torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9), lr=lr)
     return training
-
-
-def taught(training: SupervisedTraining, loss: Callable[[Holed], Tensor], batches: Puzzles, steps: int) -> int:
-    """Train a network down a loss; return the steps done."""
-
-    def step(training: SupervisedTraining, batch: Holed) -> dict[str, Tensor]:
-        value = loss(batch)
-        training.descend("net", value)
-        return {"loss": value}
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # more gain nothing on networks this small, and on a busy machine wait for each other
-    try:
-        return trained(training, step, batches, steps)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def gained(net: nn.Module, test: Holed) -> float:

@@ -195,6 +195,8 @@ def test_playing_and_overlays(player, twin):
     page.keyboard.press("Space")
     page.keyboard.press("ArrowRight")
     player.rests()
+    page.keyboard.press("End")
+    player.at(30)
 
     root.get_by_role("button", name="Difference to the truth").click()
     root.get_by_role("button", name="Weights W").click()
