@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import io
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ import numpy as np
 import torch
 import traitlets
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor, nn
 
 from nblib import attention, plots
 from nblib.images import signed_to_uint8, uint8_to_signed
+from nblib.widgets.png import figure_png, picture_png
 from nblib.widgets.views import MAP, Query, View, attention_figure, look
 
 KEPT = 64  # recordings; 1 MB each for 32x32 queries and 16x16 keys
@@ -181,7 +180,7 @@ class AttentionExplorer(anywidget.AnyWidget):
         """Answer the browser. An error has no caller who would see it, so it is shown."""
         try:
             if content.pop("do") == "export":
-                self.send({"do": "download", "view": content["view"]}, [_figure_png(self.figure())])
+                self.send({"do": "download", "view": content["view"]}, [figure_png(self.figure())])
             else:
                 self._show(**content)
         except Exception as error:
@@ -212,7 +211,7 @@ class AttentionExplorer(anywidget.AnyWidget):
         relative = torch.stack([view.map * view.map.numel() for view in views])
         return {
             "choice": choice, "step": step, "picture": picture, "pictures": player.count, "queries": queries,
-            "png": _png(pixels), "size": size, "grid": list(maps.shape[:2]),
+            "png": picture_png(pixels), "size": size, "grid": list(maps.shape[:2]),
             "maps": relative.numpy().astype("<f4").tobytes(), "map_size": list(maps.shape[2:]),
             "told": [[f"query {k}: {view.asked}", *view.measures] for k, view in enumerate(views, 1)],
             "line": " · ".join([name, layer, *player.told(step, layer), f"picture {picture + 1} of {player.count}"]),
@@ -297,13 +296,4 @@ def _moved(queries: list[dict] | None, before: Sequence[int], size: Sequence[int
     return [{"row": r, "column": c, "region": None} for r, c in zip(rows, columns, strict=True)]
 
 
-def _png(picture: Tensor) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _figure_png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight")
-    return buffer.getvalue()
+_png, _figure_png = picture_png, figure_png

@@ -23,8 +23,8 @@ from nblib.datasets.photos import open_photo
 from nblib.images import signed_to_uint8, uint8_to_signed
 from nblib.inpainters import Inpainter
 from nblib.strokes import Drawing, Stroke
-from nblib.widgets.explorer import _figure_png, _png
 from nblib.widgets.lanes import Job, Lane
+from nblib.widgets.png import figure_png, picture_png
 from nblib.widgets.tiles import Filling, check_pictures, fill, filled_figure, named
 from nblib.widgets.uploads import LIMITS, Upload, square_photo
 
@@ -247,7 +247,7 @@ class MaskPainter(anywidget.AnyWidget):
 
     def _begin(self) -> None:
         """Begin a turn: show the hole and the picture, and let fast inpainters fill it."""
-        hole, png = self.mask, _png(self._pixels())
+        hole, png = self.mask, picture_png(self._pixels())
         self._turn += 1
         self._fillings.clear()
         fillable = bool(hole.any()) and not bool(hole.all())
@@ -289,7 +289,7 @@ class MaskPainter(anywidget.AnyWidget):
             if turn != self._turn:
                 return  # the tile belongs to a newer hole
             self._fillings[k] = filling
-            status, png = ("failed", b"") if filling.image is None else ("done", _png(filling.image))
+            status, png = ("failed", b"") if filling.image is None else ("done", picture_png(filling.image))
             self._show(**{f"tile_{k}": {"status": status, "told": filling.told, "png": png}})
             self._idle.notify_all()
 
@@ -353,7 +353,7 @@ class MaskPainter(anywidget.AnyWidget):
                 text = strokes.dumps(self.strokes, self.size)
                 self._offer(content["view"], "strokes.json", "application/json", text.encode())
             case "export":
-                self._offer(content["view"], "filled.png", "image/png", _figure_png(self.figure()))
+                self._offer(content["view"], "filled.png", "image/png", figure_png(self.figure()))
             case "undo" | "redo" | "clear" | "fill_slow" as wish:
                 getattr(self, wish)()
 

@@ -1,7 +1,6 @@
 """Go through a latent search step by step: what G drew, what that makes of the hole, and how the losses fell."""
 
 import functools
-import io
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ import numpy as np
 import torch
 import traitlets
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from nblib import plots
 from nblib.latent import Found
+from nblib.widgets.png import picture_png
 from nblib.widgets.search_views import FULL, TABLE, Replay, check, check_choice, replay, search_figure, weight_picture
 
 ACROSS = 16  # frames side by side in a sprite; in one line, a long search would be wider than browsers draw
@@ -162,8 +161,8 @@ def _content(seen: Replay) -> dict[str, Any]:
     stills += [] if seen.truth is None else [seen.truth.permute(1, 2, 0).numpy()]
     return {
         "kept": seen.kept, "frozen": seen.frozen, "size": list(seen.hole.shape),
-        "drawn": _png(sprite(seen.drawn)), "completed": _png(sprite(seen.completed)),
-        "stills": _png(np.concatenate(stills, 1)), "hole": np.packbits(seen.hole.numpy()).tobytes(),
+        "drawn": picture_png(sprite(seen.drawn)), "completed": picture_png(sprite(seen.completed)),
+        "stills": picture_png(np.concatenate(stills, 1)), "hole": np.packbits(seen.hole.numpy()).tobytes(),
         "curves": _floats(torch.stack([seen.context, seen.prior, seen.total]).transpose(1, 2)),
         "psnr": b"" if seen.psnr is None else _floats(seen.psnr.T),
         "truth": seen.truth is not None, "judged": seen.judged, "largest": float(seen.weights.max()),
@@ -187,9 +186,3 @@ def sprite(pictures: Tensor) -> np.ndarray:
 
 def _floats(values: Tensor) -> bytes:
     return values.contiguous().numpy().astype("<f4").tobytes()
-
-
-def _png(picture: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return buffer.getvalue()
