@@ -1,0 +1,254 @@
+"""What a latent search is worth, part by part: what it recovers, how fast, beside others, and what its terms add.
+
+``python -m tests.benchmarks.latent_search`` writes ``data/benchmarks/latent-search.json`` after every part; `PARTS`
+says what they are. A part on file that was made with the same weights, pictures and options is not made again. CelebA
+takes ``--root DIR --generator RUN``; encoders and Context Encoders are found beside a generator (``toyfaces/encoder``)
+or named by ``--encoder RUN`` and ``--context-encoder RUN``. Processes that share the parts may write into the same
+record: each reads it anew before it writes.
+
+All parts but "batch" run on one thread, and their seconds say little where others are at work. "batch" is a timing, on
+all cores: run it alone on a quiet machine (its record holds the load just before).
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nblib import datasets, paths, results
+from nblib.datasets.imageset import ImageSet
+from tests.benchmarks import latent_parts, latent_subject, sweeps
+from tests.benchmarks.latent_subject import Subject
+
+FACES, CARS, CELEBA = "toyfaces", "toycars", "celeba"
+CLASSICAL = ["biharmonic", "telea", "mean"]
+PROTOCOL = "center"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is measured.
+
+    Attributes
+    ----------
+    measure : callable
+        Of `latent_parts`: ``measure(subject, **options) -> figures``.
+    data : str
+        Name of the set.
+    options : dict
+        Of `measure`.
+    headline : tuple of str
+        Where its most telling figure stands, key by key.
+    """
+
+    measure: Callable[..., dict[str, Any]]
+    data: str
+    options: dict[str, Any] = field(default_factory=dict)
+    headline: tuple[str, ...] = ()
+
+    @property
+    def warm(self) -> bool:
+        """Whether it needs an encoder."""
+        return self.measure is latent_parts.warm_start or self.options.get("warm", False)
+
+
+FILL = {"steps": 300, "restarts": 2}
+AHEAD = ("differences", "latent-search minus biharmonic", "hole_psnr")
+REACHED = ("methods", "latent-search", "hole_psnr")
+PARTS = {
+    "own": Part(
+        latent_parts.own_samples,
+        FACES,
+        {"n": 64, "steps": [300, 600, 1000], "restarts": [1, 2, 4], "warm": False},
+        ("steps, restarts", "1000", "4", "share"),
+    ),
+    "own-warm": Part(
+        latent_parts.own_samples,
+        FACES,
+        {"n": 64, "steps": [300, 600], "restarts": [1, 2], "warm": True},
+        ("steps, restarts", "600", "2", "share"),
+    ),
+    "warm-start": Part(
+        latent_parts.warm_start,
+        FACES,
+        {"n": 64, "plain": 1000, "warm": 200},
+        ("reaches plain's end", "warm", "share"),
+    ),
+    "batch": Part(
+        latent_parts.batched,
+        FACES,
+        {"n": 64, "steps": 20, "repeats": 3, "precisions": ["bf16", "fp32"], "threads": None},
+        ("bf16", "ratio"),
+    ),
+    "toyfaces": Part(latent_parts.compared, FACES, {"n": 200, "warm": False, "methods": CLASSICAL} | FILL, AHEAD),
+    "toyfaces-warm": Part(latent_parts.compared, FACES, {"n": 200, "warm": True, "methods": CLASSICAL} | FILL, AHEAD),
+    "toycars": Part(latent_parts.compared, CARS, {"n": 200, "warm": False, "methods": CLASSICAL} | FILL, AHEAD),
+    "lambda": Part(
+        latent_parts.lambdas,
+        FACES,
+        {"n": 64, "steps": 300, "values": [0, 0.003, 0.03, 0.1, 0.3, 1, 3, 10], "base": 0.003},
+        ("kinds", "nonsaturating 0.003", "hole_psnr"),
+    ),
+    "weights": Part(
+        latent_parts.weightings,
+        FACES,
+        {"n": 64, "steps": 300, "windows": [3, 5, 7, 11, 15], "base": 7},
+        ("kinds", "right 7", "hole_psnr"),
+    ),
+    "answers": Part(
+        latent_parts.answers, FACES, {"n": 32, "steps": 300, "count": 8}, ("deviation", "inside over outside")
+    ),
+    "celeba": Part(latent_parts.compared, CELEBA, {"n": None, "warm": False, "methods": CLASSICAL} | FILL, REACHED),
+    "celeba-warm": Part(latent_parts.compared, CELEBA, {"n": None, "warm": True, "methods": CLASSICAL} | FILL, REACHED),
+    "celeba-gap": Part(
+        latent_parts.gap, CELEBA, {"n": 200} | FILL, ("errors, hole hidden", "prior", "hole_psnr", "mean")
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What the parts are measured with."""
+
+    parts: dict[str, Part]
+    load: Callable[[str], ImageSet]
+    generators: dict[str, str]
+    encoders: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
+    device: str = "cpu"
+    precision: str = "bf16"
+
+    def subject(self, name: str) -> Subject:
+        """Return the generator that a part is about, and what belongs to it.
+
+        Raises
+        ------
+        ValueError
+            If nobody said which generator that is.
+        FileNotFoundError
+            If a part needs an encoder, and there is none for this generator.
+        """
+        part = self.parts[name]
+        if part.data not in self.generators:
+            raise ValueError(f"{name}: which generator? give --generator RUN, a training of one on {part.data}")
+        more = {"encoders": self.encoders, "rivals": self.rivals}
+        how = {"device": self.device, "precision": self.precision}
+        subject = latent_subject.load(self.load(part.data), self.generators[part.data], **more, **how)
+        if part.warm and subject.encoder is None:
+            generator = subject.known_as["generator"]
+            raise FileNotFoundError(f"{name}: no encoder that was trained for {generator}; give --encoder RUN")
+        return subject
+
+    def asked(self, name: str, subject: Subject) -> dict[str, Any]:
+        """Return everything that the figures of a part depend on; of a record with the same, nothing is made again."""
+        part, known_as = self.parts[name], dict(subject.known_as)
+        if not part.warm:
+            known_as.pop("encoder", None)
+        if part.measure is not latent_parts.compared:
+            known_as = {who: key for who, key in known_as.items() if who in ("generator", "encoder")}
+        told = {"data": subject.images.name, "pictures": len(subject.images), "protocol": PROTOCOL}
+        how = {"device": subject.device.type, "precision": subject.precision, "together": latent_subject.TOGETHER}
+        return told | known_as | how | part.options
+
+
+def run(bench: Bench, path: Path, chosen: list[str]) -> None:
+    """Make what is missing of the chosen parts, writing after each."""
+    for name in chosen:
+        subject = bench.subject(name)
+        asked = bench.asked(name, subject)
+        if read(path).get(name, {}).get("asked") == asked:
+            continue
+        begun = time.perf_counter()
+        figures = bench.parts[name].measure(subject, **bench.parts[name].options)
+        entry = {"asked": asked, "seconds": round(time.perf_counter() - begun, 1), "figures": figures}
+        write(path, bench, read(path) | {name: entry})
+        print(f"{name}: {entry['seconds']} s, {bench.parts[name].headline[-2:]} {headline(bench.parts[name], figures)}")
+
+
+def headline(part: Part, figures: dict[str, Any]) -> Any:
+    """Return the most telling figure of a part."""
+    for key in part.headline:
+        figures = figures[key]
+    return figures
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the parts of a record by name; none if there is no such file."""
+    return results.read(path)["parts"] if path.is_file() else {}
+
+
+def write(path: Path, bench: Bench, done: dict[str, Any]) -> None:
+    """Write the record: the headlines, and all parts in their order."""
+    order = [name for name in bench.parts if name in done]
+    told = {name: headline(bench.parts[name], done[name]["figures"]) for name in order}
+    about = {"protocol": PROTOCOL, "together": "starts that are searched as one batch"}
+    seconds = sum(done[name]["seconds"] for name in order)
+    parts = {name: done[name] for name in order}
+    how = {"parameters": about, "seconds": seconds, "device": bench.device}
+    sweeps.write_dense(path, results.record("benchmark", metrics=told, parts=parts, **how))
+
+
+def picked(bench: Bench, names: str | None) -> list[str]:
+    """Return the parts that are named, in their order; of no names, all for which there is what they need.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part.
+    """
+    if names is None:
+        return [name for name in bench.parts if ready(bench, name)]
+    wanted = [name.strip() for name in names.split(",")]
+    for name in wanted:
+        if name not in bench.parts:
+            raise ValueError(f"{name!r}: no such part; choose from {', '.join(bench.parts)}")
+    return [name for name in bench.parts if name in wanted]
+
+
+def ready(bench: Bench, name: str) -> bool:
+    """Return whether there is what a part needs; if not, say what is missing."""
+    try:
+        bench.subject(name)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"left out: {error}")
+        return False
+    return True
+
+
+def main() -> None:
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--parts", help=f"of {', '.join(PARTS)} (all for which there is what they need)")
+    parser.add_argument("--out", type=Path, default=paths.benchmarks_dir() / "latent-search.json")
+    parser.add_argument("--root", type=Path, help="folder of CelebA")
+    parser.add_argument("--generator", help="key or run of a generator trained on CelebA's training split")
+    parser.add_argument("--encoder", nargs="+", default=[], help="keys or runs; each is used for its generator")
+    parser.add_argument("--context-encoder", nargs="+", default=[], help="keys or runs; each fills pictures of its set")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    parser.add_argument("--list", action="store_true", help="print the parts; nothing is made")
+    given = parser.parse_args()
+    generators = {name: f"{name}/dcgan-g" for name in (FACES, CARS)}
+    generators |= {CELEBA: given.generator} if given.generator else {}
+    more = {"encoders": tuple(given.encoder), "rivals": tuple(given.context_encoder)}
+    how = {"device": given.device, "precision": given.precision}
+    bench = Bench(
+        PARTS, lambda name: datasets.load(name, given.root if name == CELEBA else None), generators, **more, **how
+    )
+    chosen = picked(bench, given.parts)
+    if given.list:
+        done = read(given.out)
+        for name in chosen:
+            current = done.get(name, {}).get("asked") == bench.asked(name, bench.subject(name))
+            print(f"{'done   ' if current else 'missing'} {name}")
+        return
+    torch.set_num_threads(1)
+    run(bench, given.out, chosen)
+
+
+if __name__ == "__main__":
+    main()
