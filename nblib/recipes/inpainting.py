@@ -194,6 +194,7 @@ def refiner(
         clip=clip,
         schedule=schedule,
         seed=seed,
+        origin=checkpoints.card(start)["sha256"] if start else "",
     )
     return _recipe(training, images, images, masks, batch_size, seed)
 

@@ -59,6 +59,8 @@ class InpaintTraining(Training):
         Of AdamW, for G and A.
     ema : float, default 0.999
         Decay of G's averaged weights; 0 keeps no average.
+    origin : str, default ""
+        SHA-256 of the weights that G started from, so that cards tell; empty for new ones.
     clip, schedule, seed
         As in `Training`.
 
@@ -99,6 +101,7 @@ class InpaintTraining(Training):
     betas_D: tuple[float, float] = field(default=(0.0, 0.99), kw_only=True)
     weight_decay: float = field(default=1e-2, kw_only=True)
     ema: float = field(default=0.999, kw_only=True)
+    origin: str = field(default="", kw_only=True)
     balance: Tensor = field(init=False, repr=False)  # alpha as it is used; a tensor, so that no step waits for it
     shown: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
 

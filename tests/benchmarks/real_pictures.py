@@ -20,7 +20,7 @@ from nblib.inpainters import Inpainter
 CLASSICAL = ("gray", "mean", "telea", "biharmonic")
 SETS = ("celeba", "cars")
 TRAININGS = ("approxnet", "refiner", "adversarial")  # runs/SET-NAME
-BLENDED = ("refiner", "adversarial")
+BLENDED = ("approxnet", "refiner")
 REPORTED = {  # SSIM in Table 1 of Denoyer, Hivon & Ruin (2019); its text swaps the two of the baseline
     "celeba": {"gray": 0.9268, "approxnet": 0.9578, "refiner": 0.9460},
     "cars": {"gray": 0.9262, "approxnet": 0.9506, "refiner": 0.9454},

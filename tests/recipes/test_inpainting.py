@@ -189,6 +189,7 @@ def test_both_players_may_start_trained(tmp_path):
         checkpoints.save_weights(net, tmp_path / name, half=False)
     start = {"start": str(tmp_path / "g"), "start_D": str(tmp_path / "d")}
     training = refiner(plain(), **SMALL, approximator="none", adversarial=0.1, **start).training
+    assert training.hyper_parameters()["origin"] == checkpoints.card(tmp_path / "g")["sha256"]
     for net, expected in ((training.G, nets["g"]), (training.D, nets["d"])):
         assert torch.nn.utils.parameters_to_vector(net.parameters()).equal(
             torch.nn.utils.parameters_to_vector(expected.parameters())
