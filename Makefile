@@ -47,7 +47,7 @@ notebooks: $(INSTALLED) ## execute the series in the class profile and rewrite t
 bench: $(INSTALLED) ## measure the speeds and rewrite data/benchmarks
 	$(BIN)/python -m tests.benchmarks
 
-weights: $(INSTALLED) ## train the shipped weights anew (two hours on two cores; goes on where it was stopped)
+weights: $(INSTALLED) ## train the shipped weights anew (three hours on two cores; goes on where it was stopped)
 	@set -e; train() { \
 		$(BIN)/nblib train $$2 --data $$1 --steps $$3 $${4:+--set $$4} --out runs/weights/$$1-$$2 --resume; \
 		mkdir -p data/checkpoints/$$1; cp runs/weights/$$1-$$2/weights/* data/checkpoints/$$1/; }; \
@@ -56,7 +56,11 @@ weights: $(INSTALLED) ## train the shipped weights anew (two hours on two cores;
 	train toycars classifier 6000; train toycars dcgan 3847; \
 	train toycars sagan 2550; train toyfaces sagan 2550; \
 	for set in toyfaces toycars; do \
-		train $$set approxnet 20000; train $$set refiner 5500 approximator=runs/weights/$$set-approxnet; done; \
+		run=runs/weights/$$set; guess=approximator=$$run-approxnet; \
+		train $$set approxnet 20000; train $$set refiner 5500 $$guess; \
+		$(BIN)/nblib train refiner --data $$set --steps 2200 --lr 1e-3 --set $$guess \
+			--set start=$$run-refiner/weights/refiner.safetensors --out $$run-refiner-2 --resume; \
+		cp $$run-refiner-2/weights/* data/checkpoints/$$set/; done; \
 	$(BIN)/python -m nblib.judges
 
 clean: ## remove what runs and builds left; keeps data/
