@@ -55,12 +55,14 @@ weights: $(INSTALLED) ## train the shipped weights anew (three hours on two core
 	train toyfaces encoder 6000; train toyfaces context-encoder 4000; \
 	train toycars classifier 6000; train toycars dcgan 3847; \
 	train toycars sagan 2550; train toyfaces sagan 2550; \
+	again() { \
+		$(BIN)/nblib train refiner --data $$1 --steps $$4 --lr $$5 --set approximator=runs/weights/$$1-approxnet \
+			--set start=runs/weights/$$1-$$2/weights/refiner.safetensors --out runs/weights/$$1-$$3 --resume; \
+		cp runs/weights/$$1-$$3/weights/* data/checkpoints/$$1/; }; \
 	for set in toyfaces toycars; do \
-		run=runs/weights/$$set; guess=approximator=$$run-approxnet; \
-		train $$set approxnet 20000; train $$set refiner 5500 $$guess; \
-		$(BIN)/nblib train refiner --data $$set --steps 2200 --lr 1e-3 --set $$guess \
-			--set start=$$run-refiner/weights/refiner.safetensors --out $$run-refiner-2 --resume; \
-		cp $$run-refiner-2/weights/* data/checkpoints/$$set/; done; \
+		train $$set approxnet 20000; train $$set refiner 5500 approximator=runs/weights/$$set-approxnet; \
+		again $$set refiner refiner-2 2200 1e-3; done; \
+	again toyfaces refiner-2 refiner-3 1200 5e-4; \
 	$(BIN)/python -m nblib.judges
 
 clean: ## remove what runs and builds left; keeps data/
