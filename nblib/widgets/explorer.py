@@ -294,6 +294,3 @@ def _moved(queries: list[dict] | None, before: Sequence[int], size: Sequence[int
     down, across = (after / side for after, side in zip(size, before, strict=True))
     rows, columns = ([int((q[key] + 0.5) * by) for q in queries] for key, by in (("row", down), ("column", across)))
     return [{"row": r, "column": c, "region": None} for r, c in zip(rows, columns, strict=True)]
-
-
-_png, _figure_png = picture_png, figure_png
