@@ -65,7 +65,7 @@ def table(records: dict[str, dict[str, Any]]) -> str:
             for key in ("ssim", "hole_psnr"):
                 form = SHOWN[key]
                 texts[key] += f" [{form.format(spans[key]['low'])}, {form.format(spans[key]['high'])}]"
-            report = REPORTED[name].get(method, "")
+            report = f"{REPORTED[name][method]:.4f}" if method in REPORTED[name] else ""
             where = f"{record['n']} of {name}"
             cells = [where, method, texts["ssim"], report, *(texts[key] for key in list(SHOWN)[1:])]
             lines.append("| " + " | ".join(map(str, cells)) + " |")
