@@ -5,8 +5,9 @@ from functools import partial
 import pytest
 import torch
 
-from nblib import checkpoints, inpainters
+from nblib import checkpoints, inpainters, metrics
 from nblib import masks as holes
+from nblib.images import signed_to_unit, uint8_to_signed
 from nblib.inpainters import available, load
 from nblib.latent import search
 from nblib.networks import dcgan, sagan
@@ -14,6 +15,7 @@ from nblib.networks.approxnet import ApproxNet, AttentionRefiner, Discriminator
 from nblib.networks.context_encoder import ContextEncoder
 from nblib.networks.cvae import ConditionalVAE
 from nblib.networks.encoder import LatentEncoder
+from nblib.toys import cars, faces
 from nblib.training import InpaintTraining
 
 BASELINE_NAMES = ["gray", "mean", "telea", "navier-stokes", "biharmonic", "tv", "low-rank", "patchmatch", "exemplar"]
@@ -353,3 +355,16 @@ def test_damaged_or_missing_companions_are_named(own_folders):
     (folder / "dcgan-g.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"encoder\.safetensors was trained for .*dcgan-g, which is missing"):
         load(f"mine={folder / 'encoder.safetensors'}")
+
+
+@pytest.mark.parametrize("drawn", [faces, cars])
+def test_the_shipped_refiners_leave_classical_methods_behind(drawn):
+    name = f"toy{drawn.__name__.rpartition('.')[2]}"
+    truth = uint8_to_signed(drawn.sample(1, torch.arange(96)).images)  # of another seed: never learnt from
+    masks = holes.seed(len(truth), generator=torch.Generator().manual_seed(0))
+    error = {}
+    for method in ("biharmonic", f"{name}/approxnet", f"{name}/refiner"):
+        filled = signed_to_unit(load(method)(truth, masks))
+        error[method.rpartition("/")[2]] = metrics.hole_l1(filled, signed_to_unit(truth), masks).mean()
+    assert error["refiner"] < 0.7 * error["biharmonic"]
+    assert error["refiner"] < 0.7 * error["approxnet"]
