@@ -22,5 +22,5 @@ from nblib.exercises.checking import Verdict, available, check, passed
 
 __all__ = ["Verdict", "available", "check", "passed"]
 
-for _chapter in ("gan", "attention", "inpainting"):  # each registers its exercises; the order is that of the course
+for _chapter in ("gan", "attention", "inpainting", "latent"):  # each registers its exercises, in the course's order
     import_module(f"{__name__}.{_chapter}")
