@@ -62,7 +62,7 @@ weights: $(INSTALLED) ## train the shipped weights anew (three hours on two core
 	for set in toyfaces toycars; do \
 		train $$set approxnet 20000; train $$set refiner 5500 approximator=runs/weights/$$set-approxnet; \
 		again $$set refiner refiner-2 2200 1e-3; done; \
-	again toyfaces refiner-2 refiner-3 1200 5e-4; \
+	again toyfaces refiner-2 refiner-3 1200 5e-4; again toycars refiner-2 refiner-3 1900 1e-3; \
 	$(BIN)/python -m nblib.judges
 
 clean: ## remove what runs and builds left; keeps data/
