@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from nblib import baselines, losses, metrics, paths, recipes, runs
+from nblib import baselines, blending, losses, masks, metrics, paths, recipes, runs
 from nblib.datasets.imageset import ImageSet
 from nblib.layers import SelfAttention2d
+from nblib.networks.approxnet import ApproxNet, pasted
 from nblib.networks.mlp import Discriminator2d, Generator2d
 from nblib.toys.densities import ring
 from nblib.training import GANTraining, fit
@@ -199,3 +200,51 @@ def test_the_second_chapters_step_is_the_librarys():
         logs = list(fit(training, step, batches, steps=3, log_every=3, precision="fp32", progress=False))
         values.append((logs[-1].values, [*training.G.parameters(), *training.D.parameters()]))
     torch.testing.assert_close(values[0], values[1], rtol=0, atol=0)
+
+
+def test_the_third_chapters_holes_loss_and_network_are_the_librarys():
+    around = {"torch": torch, "nn": torch.nn}
+    drawn = definition("03_approxnet", "gaussian_holes", **around)(500, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(drawn, masks.seed(500, generator=torch.Generator().manual_seed(0)))
+
+    output, target = torch.rand(2, 4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    written = definition("03_approxnet", "hole_l1", **around)
+    torch.testing.assert_close(written(output, target, drawn[:4]), losses.l1_in_hole(output, target, drawn[:4]))
+
+    torch.manual_seed(0)
+    ours, theirs = ApproxNet(size=16, hidden=8).eval(), definition("03_approxnet", "approxnet", **around)(16, 8).eval()
+    theirs.load_state_dict({name.removeprefix("layers."): value for name, value in ours.state_dict().items()})
+    holes = masks.uniform(4, 16, generator=torch.Generator().manual_seed(0))
+    images = (torch.rand(4, 3, 16, 16) * 2 - 1).masked_fill(holes, 0)
+    torch.testing.assert_close(theirs(torch.cat([images, holes.float()], 1)), ours(images, holes))
+
+
+def test_the_third_chapters_alpha_and_blending_are_the_librarys():
+    torch.manual_seed(0)
+    weights = [torch.randn(5, requires_grad=True), torch.randn(2, 3, requires_grad=True)]
+    pixel, adversary = (sum((k * w).sin().sum() for w in weights) for k in (1.0, 7.0))
+    found = definition("03_approxnet", "balance", torch=torch)(pixel, adversary, weights)
+    torch.testing.assert_close(found, losses.gradient_norm(adversary, weights) / losses.gradient_norm(pixel, weights))
+
+    source, target = torch.rand(2, 2, 3, 32, 32)
+    holes = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    holes[0, :, 4:14, 8:20], holes[1, :, 20:32, 0:9] = True, True  # one of them at the border
+    around = {"torch": torch, "F": torch.nn.functional}
+    blended = definition("03_approxnet", "jacobi_blend", **around)(source, target, holes)
+    torch.testing.assert_close(blended, blending.poisson(source, target, holes), rtol=0, atol=1e-2)
+
+
+def test_the_third_chapters_step_is_the_librarys():
+    images = ImageSet(
+        torch.randint(256, (32, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    )
+    around = {"torch": torch, "F": torch.nn.functional, "losses": losses, "pasted": pasted}
+    around["hole_l1"] = losses.l1_in_hole
+    written = definition("03_approxnet", "inpaint_gan_step", **around)
+    weights = []
+    for step in (written, recipes.inpaint_step):
+        options = {"width": 8, "width_D": 8, "batch_size": 8, "adversarial": 0.3, "warm_up": 2, "approximator": "none"}
+        training, _, batches = recipes.refiner(images, **options)
+        list(fit(training, step, batches, steps=5, log_every=5, precision="fp32", progress=False))
+        weights.append([*training.G.parameters(), *training.D.parameters()])
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-5)
