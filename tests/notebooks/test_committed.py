@@ -243,7 +243,7 @@ def test_the_third_chapters_step_is_the_librarys():
     written = definition("03_approxnet", "inpaint_gan_step", **around)
     weights = []
     for step in (written, recipes.inpaint_step):
-        options = {"width": 8, "width_D": 8, "batch_size": 8, "adversarial": 0.3, "warm_up": 2, "approximator": "none"}
+        options = {"width": 8, "width_D": 8, "batch_size": 8, "adversarial": 0.3, "warm_up": 0, "approximator": "none"}
         training, _, batches = recipes.refiner(images, **options)
         list(fit(training, step, batches, steps=5, log_every=5, precision="fp32", progress=False))
         weights.append([*training.G.parameters(), *training.D.parameters()])
