@@ -31,6 +31,7 @@ def dcgan(
     lr_D: float = 4e-4,
     betas: tuple[float, float] = (0.5, 0.999),
     ema: float = 0.999,
+    mirror: bool = False,
     schedule: str = "constant",
     seed: int = 0,
 ) -> Recipe:
@@ -50,7 +51,7 @@ def dcgan(
         A key of `GAN_STEPS`.
     batch_size : int, default 64
         Half of it makes faces sooner, but in a trial on toy faces the Fréchet distance stood still from step 800 on.
-    lr, lr_D, betas, ema, schedule, seed
+    lr, lr_D, betas, ema, mirror, schedule, seed
         Of `GANTraining`.
 
     Raises
@@ -72,7 +73,8 @@ def dcgan(
         torch.manual_seed(seed)
         G = dcgan_networks.Generator(latent_dim, activation=activation, **shared)
         D = dcgan_networks.Discriminator(norm=norm, hidden=hidden, **shared)
-    training = GANTraining(G, D, noise, lr=lr, lr_D=lr_D, betas=tuple(betas), ema=ema, schedule=schedule, seed=seed)
+    rates = {"lr": lr, "lr_D": lr_D, "betas": tuple(betas), "schedule": schedule}
+    training = GANTraining(G, D, noise, **rates, ema=ema, mirror=mirror, seed=seed)
     return Recipe(training, GAN_STEPS[loss], images.batches(batch_size, noise=noise, seed=seed))
 
 

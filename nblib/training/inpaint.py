@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from nblib import losses
-from nblib.datasets.batches import seeded
 from nblib.networks.approxnet import pasted
 from nblib.training import distributed
 from nblib.training.player import Player
@@ -191,9 +190,7 @@ class InpaintTraining(Training):
             raise ValueError("these batches have no holes; make them with images.batches(n, masks=nblib.masks.seed)")
         if not self.mirror:
             return batch
-        share = size // world
-        turned = torch.rand(size, generator=seeded("cpu", self.seed, "mirror", self.step)) < 0.5
-        turned = turned[rank * share : (rank + 1) * share].to(batch.images.device).view(-1, 1, 1, 1)
+        turned = self.turned(batch.images, size=size, rank=rank, world=world)
         return replace(batch, images=torch.where(turned, batch.images.flip(-1), batch.images))
 
     def anneal(self, progress: float) -> None:

@@ -82,6 +82,15 @@ class Training:
         """Return the batch as the step function will see it; siblings add what is missing."""
         return batch
 
+    def turned(self, images: Tensor, *, size: int, rank: int, world: int) -> Tensor:
+        """Return which of a rank's pictures (b, 3, H, W) to mirror, bool (b, 1, 1, 1): about half of the whole batch.
+
+        Drawn from (seed, step) for all ranks together.
+        """
+        share = size // world
+        coins = torch.rand(size, generator=seeded("cpu", self.seed, "mirror", self.step)) < 0.5
+        return coins[rank * share : (rank + 1) * share].to(images.device).view(-1, 1, 1, 1)
+
     def picture(self) -> Tensor | None:
         """Return images (n, 3, H, W) in [-1, 1] that show how far the training is, or None if there is nothing."""
         return None
@@ -173,6 +182,9 @@ class GANTraining(Training):
         D's own betas; by default `betas`.
     ema : float, default 0.999
         Decay of G's averaged weights; 0 keeps no average, and `sample` then draws from G itself.
+    mirror : bool, default False
+        Mirror half of the real pictures, left to right: twice as many for D to learn, where left and right do not
+        matter.
     clip, schedule, seed
         As in `Training`.
 
@@ -200,6 +212,7 @@ class GANTraining(Training):
     lr_D: float | None = field(default=None, kw_only=True)
     betas_D: tuple[float, float] | None = field(default=None, kw_only=True)
     ema: float = field(default=0.999, kw_only=True)
+    mirror: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -241,7 +254,10 @@ class GANTraining(Training):
         return drawn if drawn.ndim == 4 and drawn.shape[1] == 3 else None
 
     def prepare(self, batch: Any, *, size: int, rank: int, world: int) -> Any:
-        """Return the batch with noise: its own, or a rank's share of what is drawn from (seed, step)."""
+        """Return the batch with noise, its own or a rank's share of what is drawn from (seed, step), and mirrored."""
+        if self.mirror:
+            turned = self.turned(batch.images, size=size, rank=rank, world=world)
+            batch = replace(batch, images=torch.where(turned, batch.images.flip(-1), batch.images))
         if getattr(batch, "noise", None) is not None or not hasattr(batch, "noise"):
             return batch
         share = size // world

@@ -224,9 +224,7 @@ class VAETraining(Training):
         """Return the batch with half of its pictures, and their holes, mirrored: drawn from (seed, step)."""
         if not self.mirror:
             return batch
-        share = size // world
-        turned = torch.rand(size, generator=seeded("cpu", self.seed, "mirror", self.step)) < 0.5
-        turned = turned[rank * share : (rank + 1) * share].to(batch.images.device).view(-1, 1, 1, 1)
+        turned = self.turned(batch.images, size=size, rank=rank, world=world)
         images = torch.where(turned, batch.images.flip(-1), batch.images)
         masks = None if batch.masks is None else torch.where(turned, batch.masks.flip(-1), batch.masks)
         return dataclasses.replace(batch, images=images, masks=masks)

@@ -188,3 +188,13 @@ def test_hyper_parameters_say_what_matters(make_training):
     assert told["G"]["arguments"] == {"latent_dim": 6, "width": 16, "norm": True, "dropout": 0.2}
     assert (told["lr"], told["lr_D"], told["betas"], told["seed"]) == (2e-4, 4e-4, [0.5, 0.999], 0)
     assert "step" not in told
+
+
+def test_half_of_the_real_pictures_are_mirrored_if_asked(make_training, batches):
+    batch = batches.at(0)
+    assert torch.equal(make_training().prepare(batch, size=16, rank=0, world=1).images, batch.images)
+    prepared = make_training(mirror=True).prepare(batch, size=16, rank=0, world=1).images
+    turned = [torch.equal(one, other.flip(-1)) for one, other in zip(prepared, batch.images, strict=True)]
+    kept = [torch.equal(one, other) for one, other in zip(prepared, batch.images, strict=True)]
+    assert 0 < sum(turned) < 16
+    assert all(one != other for one, other in zip(turned, kept, strict=True))
