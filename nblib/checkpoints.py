@@ -35,6 +35,7 @@ NETWORKS = {  # the classes that a card may name, and the module of nblib that h
     "encoder.LatentEncoder": "nblib.networks.encoder",
     "context_encoder.ContextEncoder": "nblib.networks.context_encoder",
     "cvae.ConditionalVAE": "nblib.networks.cvae",
+    "cvae.LabelledDiscriminator": "nblib.networks.cvae",
     "classifier.AttributeClassifier": "nblib.networks.classifier",
     "judge.PairJudge": "nblib.networks.judge",
 }

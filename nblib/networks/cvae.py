@@ -16,10 +16,13 @@ The encoder's convolutions have **no padding**: 64 becomes 1, and each of the 8w
 label enters the decoder only, so the code need not hold it. For w = 64 and 512 latent units there are 13,914,691
 weights and biases, and 32 numbers of the label's embedding.
 
+`LabelledDiscriminator` is the judge for its fine-tuning that also sees whether a picture fits the label.
+
 References
 ----------
 .. [1] Sohn, Lee & Yan (2015), Learning Structured Output Representation using Deep Conditional Generative Models,
    NeurIPS.
+.. [2] Miyato & Koyama (2018), cGANs with Projection Discriminator, ICLR.
 """
 
 from itertools import pairwise
@@ -30,6 +33,7 @@ from torch import Tensor, nn
 
 from nblib.images import unit_to_signed
 from nblib.layers import SelfAttention2d
+from nblib.networks.dcgan import START, Discriminator
 from nblib.variational import reparameterise
 
 KERNEL = 5
@@ -192,6 +196,47 @@ class ConditionalVAE(nn.Module):
         if labels.is_floating_point():
             return [labels @ self.embedding.weight]
         return [self.embedding(labels.long())]
+
+
+class LabelledDiscriminator(Discriminator):
+    """A DCGAN discriminator that also judges whether a picture fits its label, by projection [2]_.
+
+    The dot product of the features with a vector of the label is added to the logit. The vectors start at 0: at first
+    the label says nothing.
+
+    Parameters
+    ----------
+    width : int, default 32
+    size : int, default 64
+    norm : {"batch", "spectral", "none"}, default "spectral"
+        As in `nblib.networks.dcgan.Discriminator`.
+    classes : int, default 2
+        Of the label.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
+    Examples
+    --------
+    >>> D = LabelledDiscriminator(width=4)
+    >>> D(torch.zeros(2, 3, 64, 64), torch.tensor([True, False])).shape
+    torch.Size([2, 1])
+    """
+
+    def __init__(self, width: int = 32, size: int = 64, norm: str = "spectral", classes: int = 2):
+        super().__init__(width, size, norm=norm)
+        if classes < 2:
+            raise ValueError(f"classes={classes}: a label has at least 2")
+        self.classes = classes
+        self.projection = nn.Embedding(classes, width * size // 8 * START**2)  # 8w * 4 * 4 for 64 px
+        nn.init.zeros_(self.projection.weight)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return logits (B, 1) for images (B, 3, size, size) in [-1, 1] with labels (B,), int64 or bool."""
+        h = self.stages(images)  # (B, 8w * 4 * 4)
+        return self.logit(h) + (self.projection(labels.long()) * h).sum(1, keepdim=True)  # (B, 1)
 
 
 def _encoder(channels: int, width: int, attention: bool) -> nn.Sequential:

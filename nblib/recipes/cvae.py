@@ -6,6 +6,7 @@ References
    ICML.
 .. [2] Radford, Metz & Chintala (2016), Unsupervised Representation Learning with Deep Convolutional Generative
    Adversarial Networks, ICLR.
+.. [3] Bao, Chen, Wen, Li & Hua (2017), CVAE-GAN: Fine-Grained Image Generation through Asymmetric Training, ICCV.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from nblib import masks as holes
 from nblib.datasets.batches import Batch, Batches, seeded
 from nblib.datasets.imageset import ImageSet
 from nblib.images import signed_to_unit
-from nblib.networks.cvae import ConditionalVAE
+from nblib.networks.cvae import ConditionalVAE, LabelledDiscriminator
 from nblib.networks.dcgan import Discriminator
 from nblib.recipes.base import Recipe
 from nblib.training.state import drawn
@@ -121,6 +122,7 @@ def cvae_fine(
     adversarial: float = 10.0,
     warm_up: float = 0.05,
     composite: bool = False,
+    flip: float = 0.0,
     width_D: int = 32,
     norm_D: str = "spectral",
     mirror: bool = True,
@@ -149,8 +151,9 @@ def cvae_fine(
         By default that of the weights; of a network, or without a start, it must be told.
     masks, loss, batch_size
         As in `cvae`.
-    recon, kl, adversarial, composite
-        Of `VAETraining`; by default the document's weights, 2, 1 (its 0.5 L_KL) and 10.
+    recon, kl, adversarial, composite, flip
+        Of `VAETraining`; by default the document's weights, 2, 1 (its 0.5 L_KL) and 10. With `flip`, D is a
+        `LabelledDiscriminator`; the document's D knows no labels.
     warm_up : float, default 0.05
         Share of an epoch in which D learns alone; above 1 for several epochs, 0 for none.
     width_D, norm_D
@@ -161,18 +164,21 @@ def cvae_fine(
     Raises
     ------
     ValueError
-        If an argument is out of its range, or the set lacks the attribute.
+        If an argument is out of its range, the set lacks the attribute, or labels are to be flipped where there are
+        none.
     FileNotFoundError
         If there are no weights where some were named.
     """
     if warm_up < 0:
         raise ValueError(f"warm_up={warm_up}: a share of an epoch, at least 0")
     chosen = tasks.find(task) if task else _task_of(start)
+    if flip and not chosen.label:
+        raise ValueError(f"flip={flip}: {chosen.name} has no label; smiling and glasses-remover have")
     size, classes = images.images.shape[-1], 2 if chosen.label else 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = _started(start, size, classes) if start else ConditionalVAE(width, latent_dim, size, classes)
-        D = Discriminator(width_D, size, norm=norm_D)
+        D = (LabelledDiscriminator if flip else Discriminator)(width_D, size, norm=norm_D)
     batches = _batches(images, chosen, masks, batch_size, seed)
     training = VAETraining(
         net.requires_grad_(True),
@@ -184,6 +190,7 @@ def cvae_fine(
         adversarial=adversarial,
         warm_up=math.ceil(warm_up * len(batches)),
         composite=composite,
+        flip=flip,
         mirror=mirror,
         lr=lr,
         lr_D=lr_D,
@@ -211,20 +218,25 @@ def cvae_step(training: VAETraining, batch: Batch) -> dict[str, Tensor]:
 def cvae_fine_step(training: VAETraining, batch: Batch) -> dict[str, Tensor]:
     """Let D take one step on real and drawn pictures together, then the network one, unless D is warming up.
 
-    The last values are the norms of the weighted terms' gradients, `VAETraining.pulls`: what each really weighs.
+    Pictures that are drawn with the other label have no truth to be compared with: D alone says what is wrong with
+    them, much as in [3]_, whose classifier asks for the label. The last values are the norms of the weighted terms'
+    gradients, `VAETraining.pulls`: what each really weighs.
     """
+    told = training.told(batch)
     with torch.no_grad() if training.warming else contextlib.nullcontext():
-        found = training.net(batch.images, batch.masks, training.labels(batch))
+        found = training.net(batch.images, batch.masks, told)
     fake = found.images()
     if training.composite and batch.masks is not None:
         fake = torch.where(batch.masks, fake, batch.images)
-    recon = training.reconstruction(found.logits, signed_to_unit(batch.images))
+    own = slice(training.flipped(batch), None)  # drawn with their own label
+    recon = training.reconstruction(found.logits[own], signed_to_unit(batch.images[own]))
     kl = variational.kl_divergence(found.mu, found.logvar)
-    loss_d = losses.bce_loss_d(*judged(training.D, batch.images, fake.detach()))
+    labels = (training.labels(batch), told) if training.flip else ()
+    loss_d = losses.bce_loss_d(*judged(training.D, batch.images, fake.detach(), *labels))
     training.descend("D", loss_d)
     values = {"loss": torch.zeros_like(recon), "recon": recon, "kl": kl, "loss_d": loss_d, "loss_g": recon * 0}
     if not training.warming:
-        values["loss_g"] = losses.nonsaturating_loss_g(_of_drawn(training.D, batch.images, fake))
+        values["loss_g"] = losses.nonsaturating_loss_g(_of_drawn(training.D, batch.images, fake, *labels))
         values["loss"] = training.weighed(recon, kl, values["loss_g"])
         training.descend("net", values["loss"])
     return values | {f"gradient_{name}": pull.clone() for name, pull in zip(TERMS, training.pulls, strict=True)}
@@ -275,20 +287,24 @@ def _measured(training: VAETraining, batch: Batch) -> dict[str, Tensor]:
     return told if masks is None else told | {"hole_l1": losses.l1_in_hole(error, torch.zeros_like(error), masks)}
 
 
-def judged(D: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+def judged(
+    D: nn.Module, real: Tensor, fake: Tensor, labels: Tensor | None = None, told: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return D's logits of real and drawn pictures, (B, 1) each, that go through D as one batch.
 
     Apart, batch norm would remove what tells the two apart on average, and its running statistics would fit neither.
+    A D that is told labels takes those of the real pictures and those that the drawn ones were to have, (B,) each.
     """
-    real_logits, fake_logits = D(torch.cat([real, fake])).float().chunk(2)
+    known = () if labels is None else (torch.cat([labels, told]),)
+    real_logits, fake_logits = D(torch.cat([real, fake]), *known).float().chunk(2)
     return real_logits, fake_logits
 
 
-def _of_drawn(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+def _of_drawn(D: nn.Module, real: Tensor, fake: Tensor, *labels: Tensor) -> Tensor:
     """Return D's logits of drawn pictures (B, 1): beside real ones, as in D's own step, if it has batch norm."""
     if any(isinstance(module, _BatchNorm) for module in D.modules()):
-        return judged(D, real, fake)[1]
-    return D(fake).float()
+        return judged(D, real, fake, *labels)[1]
+    return D(fake, *labels[1:]).float()
 
 
 def _batches(images: ImageSet, task: tasks.Task, masks: str, batch_size: int, seed: int) -> Batches:

@@ -47,6 +47,9 @@ class VAETraining(Training):
         Steps at the start in which D learns alone, so that its first advice is worth following.
     composite : bool, default False
         Show D pictures with the drawn hole pasted in, not what the network draws of the whole (the document).
+    flip : float, default 0
+        Share of a batch that is drawn with the other label in fine-tuning, and judged by a D that is told labels. The
+        first stage never asks for that, so what a picture shows of its own label may stay in the code.
     mirror : bool, default True
         Mirror half of the pictures, left to right, together with their holes.
     lr, lr_D : float, defaults 1e-3 and 2e-4
@@ -85,6 +88,7 @@ class VAETraining(Training):
     adversarial: float = field(default=0.0, kw_only=True)
     warm_up: int = field(default=0, kw_only=True)
     composite: bool = field(default=False, kw_only=True)
+    flip: float = field(default=0.0, kw_only=True)
     mirror: bool = field(default=True, kw_only=True)
     lr: float = field(default=1e-3, kw_only=True)
     lr_D: float = field(default=2e-4, kw_only=True)
@@ -115,6 +119,16 @@ class VAETraining(Training):
     def labels(self, batch: Batch) -> Tensor | None:
         """Return what the decoder is told, bool (B,): the only attribute of the batch; None without a label."""
         return batch.attributes[:, 0] if self.net.classes else None
+
+    def flipped(self, batch: Batch) -> int:
+        """Return how many pictures of a batch are drawn with the other label: its first ones, batches are shuffled."""
+        return round(self.flip * len(batch.images))
+
+    def told(self, batch: Batch) -> Tensor | None:
+        """Return what the decoder is told in fine-tuning: `labels`, the first `flipped` ones turned round."""
+        if (labels := self.labels(batch)) is None:
+            return None
+        return labels ^ (torch.arange(len(labels), device=labels.device) < self.flipped(batch))
 
     def weighed(self, *terms: Tensor) -> Tensor:
         """Return the weighted sum of reconstruction, divergence and, if given, adversarial loss.
@@ -264,6 +278,10 @@ class VAETraining(Training):
                 raise ValueError(f"{name}={getattr(self, name)}: at least 0")
         if (self.adversarial > 0) != (self.D is not None):
             raise ValueError(f"adversarial={self.adversarial}: a weight above 0 needs D, and D a weight above 0")
+        if not 0 <= self.flip < 1:
+            raise ValueError(f"flip={self.flip}: a share of the batch, at least 0 and below 1")
+        if self.flip and not (self.net.classes and getattr(self.D, "classes", 0)):
+            raise ValueError(f"flip={self.flip}: needs a network with a label, and a D that is told it")
         if self.D is None and self.warm_up:
             raise ValueError(f"warm_up={self.warm_up}: of D, and there is none")
         if not 0 < self.lr_decay <= 1:

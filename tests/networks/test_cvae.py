@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nblib import checkpoints
-from nblib.networks.cvae import ConditionalVAE
+from nblib.networks.cvae import ConditionalVAE, LabelledDiscriminator
 
 DOCUMENT = 13_914_691
 
@@ -174,3 +174,21 @@ def test_labels_are_given_where_there_are_classes_and_nowhere_else():
         small().logits(torch.zeros(2, 6))
     with pytest.raises(ValueError, match="labels for a network with classes=0"):
         small(classes=0).logits(torch.zeros(2, 6), torch.tensor([0, 1]))
+
+
+def test_a_labelled_discriminator_adds_what_its_label_says(tmp_path):
+    torch.manual_seed(0)
+    D, images = LabelledDiscriminator(width=4, norm="none").eval(), torch.randn(3, 3, 64, 64)
+    labels = torch.tensor([True, False, True])
+    with torch.no_grad():
+        plain = D(images, labels)
+        torch.testing.assert_close(plain, D(images, ~labels))  # the vectors start at 0
+        D.projection.weight.normal_()
+        expected = plain + (D.stages(images) * D.projection.weight[[1, 0, 1]]).sum(1, keepdim=True)
+    torch.testing.assert_close(D(images, labels), expected)
+    checkpoints.save_weights(D, tmp_path / "d", half=False)
+    again = checkpoints.load(tmp_path / "d")
+    torch.testing.assert_close(again(images, labels), expected)
+    assert LabelledDiscriminator(width=4, size=128)(torch.zeros(1, 3, 128, 128), labels[:1]).shape == (1, 1)
+    with pytest.raises(ValueError, match="classes=1: a label has at least 2"):
+        LabelledDiscriminator(classes=1)

@@ -222,6 +222,27 @@ def test_a_network_may_meet_d_from_the_first_step():
     assert (training.net.classes, training.warming) == (2, False)
 
 
+def test_a_share_is_drawn_with_the_other_label_for_a_d_that_is_told_labels():
+    recipe = cvae_fine(lit(), task="smiling", **SMALL, width_D=4, warm_up=0, mirror=False, flip=0.25)
+    training, batch, seen, told = recipe.training, recipe.batches.at(0), [], []
+    training.D.register_forward_pre_hook(lambda D, given: seen.append(given[1]))
+    training.net.register_forward_pre_hook(lambda net, given: told.append(given[2]))
+    own = training.labels(batch)
+    turned = torch.cat([~own[:2], own[2:]])
+    torch.manual_seed(3)
+    found = training.net(batch.images, batch.masks, turned)
+    torch.manual_seed(3)
+    values = cvae_fine_step(training, batch)
+    assert torch.equal(told[1], turned)
+    assert torch.equal(seen[0], torch.cat([own, turned]))  # real pictures with their own labels
+    assert torch.equal(seen[1], turned)
+    truth = batch.images[2:] * 0.5 + 0.5  # what has the other label has no truth
+    torch.testing.assert_close(values["recon"], variational.bce_reconstruction(found.logits[2:], truth))
+    plain = cvae_fine(lit(), task="smiling", **SMALL, width_D=4).training
+    assert torch.equal(plain.told(batch), own)
+    assert cvae_fine(lit(), task="general", **SMALL, width_D=4).training.told(batch) is None
+
+
 @pytest.mark.parametrize(
     ("recipe", "arguments", "message"),
     [
@@ -230,6 +251,8 @@ def test_a_network_may_meet_d_from_the_first_step():
         (cvae, {"masks": "circle"}, "'circle': no such protocol"),
         (cvae_fine, {}, "task: which one?"),
         (cvae_fine, {"task": "smiling", "warm_up": -0.1}, r"warm_up=-0\.1"),
+        (cvae_fine, {"task": "general", "flip": 0.5}, r"flip=0\.5: general has no label"),
+        (cvae_fine, {"task": "smiling", "flip": 1.0}, r"flip=1\.0: a share of the batch"),
         (
             cvae_fine,
             {"task": "smiling", "start": ConditionalVAE(4, 8, classes=0)},

@@ -70,6 +70,13 @@ def test_the_terms_are_added_with_their_weights():
     torch.testing.assert_close(total, 2 * terms[0] + 0.5 * terms[1] + 10 * terms[2])
 
 
+def test_flipped_labels_need_a_d_that_is_told_them():
+    with pytest.raises(ValueError, match=r"flip=0\.5: needs a network with a label, and a D that is told it"):
+        make(D=True, flip=0.5)
+    with pytest.raises(ValueError, match=r"flip=-0\.5: a share of the batch"):
+        make(D=True, flip=-0.5)
+
+
 def test_pulls_are_the_norms_of_the_weighted_terms_gradients():
     training, batch = make(D=True, recon=2.0, kl=0.5), batches().at(0)
     found = training.net(batch.images, batch.masks, training.labels(batch))
