@@ -18,6 +18,7 @@ from nblib import checkpoints
 from nblib import masks as holes
 from nblib.datasets.batches import Batch, seeded
 from nblib.datasets.imageset import ImageSet
+from nblib.latent_losses import context_loss, context_weights
 from nblib.networks.approxnet import Discriminator
 from nblib.networks.context_encoder import ContextEncoder
 from nblib.networks.encoder import LatentEncoder
@@ -169,8 +170,9 @@ def encoder(
 def encoder_step(training: EncoderTraining, batch: Batch) -> dict[str, Tensor]:
     """Take one step on the squared error of z and, where they have a weight, on picture losses.
 
-    The picture loss is the mean absolute difference between G's picture of the guess and what the guess was made from:
-    of a sample of G, all of it; of a real picture, whose z nobody knows, what is known around its hole.
+    Of a sample of G, the picture loss is the mean absolute difference to G's picture of the guess. Of a real picture,
+    whose z nobody knows, it is the context loss that a search would minimise, as a weighted mean over what is known:
+    then the encoder learns to do at once what a search does step by step.
     """
     z, masks = batch.noise, batch.masks
     with torch.no_grad():
@@ -182,8 +184,9 @@ def encoder_step(training: EncoderTraining, batch: Batch) -> dict[str, Tensor]:
         values["loss_picture"] = (training.G(guess).float() - images).abs().mean()
         loss = loss + training.picture_weight * values["loss_picture"]
     if training.real_weight:
-        again = training.G(training.net(batch.images, masks)).float()
-        values["loss_real"] = (again - batch.images).abs().masked_fill(masks, 0).mean()
+        again, weights = training.G(training.net(batch.images, masks)).float(), context_weights(masks)
+        total = context_loss(again, batch.images, weights)  # (B,)
+        values["loss_real"] = (total / (again.shape[1] * weights.sum((1, 2, 3)))).mean()
         loss = loss + training.real_weight * values["loss_real"]
     training.descend("net", loss)
     return values

@@ -13,7 +13,9 @@ from scipy.ndimage import distance_transform_cdt
 from torch import Tensor
 
 from nblib import inpainters
-from nblib.images import signed_to_uint8, signed_to_unit
+from nblib import masks as holes
+from nblib.datasets.batches import seeded
+from nblib.images import signed_to_uint8, signed_to_unit, uint8_to_signed
 from nblib.latent import search
 from nblib.latent_losses import context_weights, nonsaturating_prior, saturating_prior
 from nblib.metrics import hole_psnr
@@ -178,6 +180,27 @@ def compared(subject: Subject, *, n: int | None, steps: int, restarts: int, warm
         "differences": {f"{one} minus {other}": sweeps.paired(values[one], values[other]) for one, other in pairs},
         "context loss": sweeps.bootstrapped({"": context_of(drawn, images, masks).numpy()})[""],
     }
+
+
+def shapes(subject: Subject, *, n: int, steps: int, restarts: int, protocols: list[str], methods: list[str]) -> Figures:
+    """Fill holes of several shapes: a search does not know what they will be, a Context Encoder has learnt one."""
+    test = subject.images.split("test").take(slice(0, n))
+    images, told = uint8_to_signed(test.images), {}
+    for protocol in protocols:
+        generator = seeded("cpu", "shapes", protocol)
+        masks = holes.sampler(protocol)(len(test), images.shape[-1], landmarks=test.landmarks, generator=generator)
+        drawn = searched(subject, images, masks, restarts=restarts, steps=steps).images
+        values = {"latent-search": measured(filled(drawn, images, masks, True), test.images, masks)}
+        for inpainter in [*map(inpainters.load, methods), *subject.rivals.values()]:
+            values[inpainter.name] = measured(fill_all(inpainter, test.images, masks), test.images, masks)
+        base = values[methods[0]]
+        told[protocol] = {
+            "methods": {name: sweeps.bootstrapped(sheet) for name, sheet in values.items()},
+            f"minus {methods[0]}": {
+                name: sweeps.paired(sheet, base) for name, sheet in values.items() if name != methods[0]
+            },
+        }
+    return {"protocols": told}
 
 
 def gap(subject: Subject, *, n: int, steps: int, restarts: int) -> Figures:

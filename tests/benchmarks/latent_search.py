@@ -26,6 +26,8 @@ from tests.benchmarks.latent_subject import Subject
 
 FACES, CARS, CELEBA = "toyfaces", "toycars", "celeba"
 CLASSICAL = ["biharmonic", "telea", "mean"]
+NAMED = [*CLASSICAL, "tv", "low-rank", "patchmatch"]  # what the report names, and ours
+SHAPES = ["center", "seed", "big", "freeform", "parts"]
 PROTOCOL = "center"
 
 
@@ -84,9 +86,18 @@ PARTS = {
         {"n": 64, "steps": 20, "repeats": 3, "precisions": ["bf16", "fp32"], "threads": None},
         ("bf16", "ratio"),
     ),
-    "toyfaces": Part(latent_parts.compared, FACES, {"n": 200, "warm": False, "methods": CLASSICAL} | FILL, AHEAD),
+    "toyfaces": Part(latent_parts.compared, FACES, {"n": 200, "warm": False, "methods": NAMED} | FILL, AHEAD),
     "toyfaces-warm": Part(latent_parts.compared, FACES, {"n": 200, "warm": True, "methods": CLASSICAL} | FILL, AHEAD),
     "toycars": Part(latent_parts.compared, CARS, {"n": 200, "warm": False, "methods": CLASSICAL} | FILL, AHEAD),
+    "shapes": Part(
+        latent_parts.shapes,
+        FACES,
+        {"n": 64, "protocols": SHAPES, "methods": ["biharmonic"]} | FILL,
+        ("protocols", "freeform", "methods", "latent-search", "hole_psnr"),
+    ),
+    "toyfaces-gap": Part(
+        latent_parts.gap, FACES, {"n": 64} | FILL, ("errors, hole hidden", "prior", "hole_psnr", "mean")
+    ),
     "lambda": Part(
         latent_parts.lambdas,
         FACES,

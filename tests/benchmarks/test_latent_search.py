@@ -30,6 +30,7 @@ FEW = {
     "values": [0, 0.003, 1],
     "precisions": ["fp32"],
     "methods": ["biharmonic", "mean"],
+    "protocols": ["center", "freeform"],
 }
 
 
@@ -249,6 +250,26 @@ def test_the_gap_has_terms_that_add_up(bench, monkeypatch):
     test = told["test pictures"]["hole hidden"]["hole_psnr"]["mean"]
     assert errors["search"] - errors["prior"] - errors["unseen"] == pytest.approx(test, abs=0.01)
     assert told["training pictures"]["hole"]["hole_psnr"]["mean"] == pytest.approx(20 * np.log10(2), abs=0.7)
+
+
+def test_every_shape_has_its_holes_and_its_own_base(bench, monkeypatch):
+    truth, asked = latent_subject.hidden(toys("toyfaces").split("test").images)[0], []
+
+    def searched(subject, images, masks, **options):
+        asked.append(masks)
+        return Answer(truth[: len(images)] + 0.2, None, None)
+
+    monkeypatch.setattr(latent_parts, "searched", searched)
+    given = {"n": 4, "protocols": ["center", "seed", "freeform"], "methods": ["biharmonic"]} | SEARCHED
+    told = latent_parts.shapes(bench.subject("shapes"), **given)["protocols"]
+    assert list(told) == ["center", "seed", "freeform"]
+    assert [len(masks) for masks in asked] == [4, 4, 4]
+    assert len({masks.float().mean().item() for masks in asked}) == 3
+    for sheet in told.values():
+        assert sheet["methods"].keys() == {"latent-search", "biharmonic", "context-encoder"}
+        assert sheet["minus biharmonic"].keys() == {"latent-search", "context-encoder"}
+        found, base = (sheet["methods"][name]["hole_psnr"]["mean"] for name in ("latent-search", "biharmonic"))
+        assert sheet["minus biharmonic"]["latent-search"]["hole_psnr"]["mean"] == pytest.approx(found - base, abs=0.01)
 
 
 def test_inverted_weights_are_least_at_the_rim():
