@@ -1,4 +1,8 @@
-"""The parts of `tests.benchmarks.latent_search`: each takes a `Subject` and returns figures."""
+"""The parts of `tests.benchmarks.latent_search`: each takes a `Subject` and returns figures.
+
+Where the prior loss is not what is measured, searches go without it: D costs as much as G, and with the usual lambda the
+part "lambda" finds no difference.
+"""
 
 import os
 import statistics
@@ -41,7 +45,7 @@ def own_samples(subject: Subject, *, n: int, steps: list[int], restarts: list[in
     images, masks = hidden(subject.samples(n))
     table, most = {}, max(restarts)
     for count in steps:
-        answer = searched(subject, images, masks, restarts=most, warm=warm, steps=count)
+        answer = searched(subject, images, masks, restarts=most, warm=warm, judged=False, steps=count)
         drawn = subject.drawn(answer.candidates.flatten(0, 1))  # (n * R, 3, H, W)
         again = [part.repeat_interleave(most, 0) for part in (images, masks)]
         context = context_of(drawn, *again).unflatten(0, (n, most))
@@ -189,7 +193,7 @@ def shapes(subject: Subject, *, n: int, steps: int, restarts: int, protocols: li
     for protocol in protocols:
         generator = seeded("cpu", "shapes", protocol)
         masks = holes.sampler(protocol)(len(test), images.shape[-1], landmarks=test.landmarks, generator=generator)
-        drawn = searched(subject, images, masks, restarts=restarts, steps=steps).images
+        drawn = searched(subject, images, masks, restarts=restarts, judged=False, steps=steps).images
         values = {"latent-search": measured(filled(drawn, images, masks, True), test.images, masks)}
         for inpainter in [*map(inpainters.load, methods), *subject.rivals.values()]:
             values[inpainter.name] = measured(fill_all(inpainter, test.images, masks), test.images, masks)
@@ -235,7 +239,7 @@ def searched_for(subject: Subject, pictures: Tensor, steps: int, restarts: int) 
     images, masks = hidden(pictures)
     found = {}
     for seen, given in {"hole hidden": masks, "nothing hidden": torch.zeros_like(masks)}.items():
-        drawn = searched(subject, images, given, restarts=restarts, steps=steps).images
+        drawn = searched(subject, images, given, restarts=restarts, judged=False, steps=steps).images
         told = measured(filled(drawn, images, masks, False), pictures, masks)
         context = context_of(drawn, images, masks).numpy()
         found[seen] = {"hole_psnr": told["hole_psnr"], "hole_l1": told["hole_l1"], "context": context}
@@ -312,7 +316,7 @@ def answers(subject: Subject, *, n: int, steps: int, count: int) -> Figures:
     the answers stands their average picture: PSNR favours what blurs where nobody knows.
     """
     images, masks = hidden(subject.pictures("val", n))
-    answer = searched(subject, images, masks, restarts=count, steps=steps)
+    answer = searched(subject, images, masks, restarts=count, judged=False, steps=steps)
     drawn = subject.drawn(answer.candidates.flatten(0, 1))  # (n * count, 3, H, W)
     variance = signed_to_unit(drawn).unflatten(0, (n, count)).var(1).mean(1, keepdim=True)  # (n, 1, H, W)
     inside, outside = ((variance * where).sum((1, 2, 3)) / where.sum((1, 2, 3)) for where in (masks, ~masks))

@@ -65,14 +65,14 @@ PARTS = {
     "own": Part(
         latent_parts.own_samples,
         FACES,
-        {"n": 64, "steps": [300, 600, 1000], "restarts": [1, 2, 4], "warm": False},
+        {"n": 64, "steps": [300, 1000], "restarts": [1, 2, 4], "warm": False},
         ("steps, restarts", "1000", "4", "share"),
     ),
     "own-warm": Part(
         latent_parts.own_samples,
         FACES,
-        {"n": 64, "steps": [300, 600], "restarts": [1, 2], "warm": True},
-        ("steps, restarts", "600", "2", "share"),
+        {"n": 64, "steps": [300], "restarts": [1, 2], "warm": True},
+        ("steps, restarts", "300", "2", "share"),
     ),
     "warm-start": Part(
         latent_parts.warm_start,
@@ -88,7 +88,7 @@ PARTS = {
     ),
     "toyfaces": Part(latent_parts.compared, FACES, {"n": 200, "warm": False, "methods": NAMED} | FILL, AHEAD),
     "toyfaces-warm": Part(latent_parts.compared, FACES, {"n": 200, "warm": True, "methods": CLASSICAL} | FILL, AHEAD),
-    "toycars": Part(latent_parts.compared, CARS, {"n": 200, "warm": False, "methods": CLASSICAL} | FILL, AHEAD),
+    "toycars": Part(latent_parts.compared, CARS, {"n": 100, "warm": False, "methods": CLASSICAL} | FILL, AHEAD),
     "shapes": Part(
         latent_parts.shapes,
         FACES,
@@ -96,12 +96,12 @@ PARTS = {
         ("protocols", "freeform", "methods", "latent-search", "hole_psnr"),
     ),
     "toyfaces-gap": Part(
-        latent_parts.gap, FACES, {"n": 64} | FILL, ("errors, hole hidden", "prior", "hole_psnr", "mean")
+        latent_parts.gap, FACES, {"n": 48} | FILL, ("errors, hole hidden", "prior", "hole_psnr", "mean")
     ),
     "lambda": Part(
         latent_parts.lambdas,
         FACES,
-        {"n": 64, "steps": 300, "values": [0, 0.003, 0.03, 0.1, 0.3, 1, 3, 10], "base": 0.003},
+        {"n": 64, "steps": 300, "values": [0, 0.003, 0.1, 1, 10], "base": 0.003},
         ("kinds", "nonsaturating 0.003", "hole_psnr"),
     ),
     "weights": Part(
@@ -116,7 +116,7 @@ PARTS = {
     "celeba": Part(latent_parts.compared, CELEBA, {"n": None, "warm": False, "methods": CLASSICAL} | FILL, REACHED),
     "celeba-warm": Part(latent_parts.compared, CELEBA, {"n": None, "warm": True, "methods": CLASSICAL} | FILL, REACHED),
     "celeba-gap": Part(
-        latent_parts.gap, CELEBA, {"n": 200} | FILL, ("errors, hole hidden", "prior", "hole_psnr", "mean")
+        latent_parts.gap, CELEBA, {"n": 96} | FILL, ("errors, hole hidden", "prior", "hole_psnr", "mean")
     ),
 }
 

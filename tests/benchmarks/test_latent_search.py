@@ -47,7 +47,7 @@ def tiny(part):
     if isinstance(part.options.get("steps"), list):
         given |= {"steps": [2, 3], "restarts": [1, 2]}
     kept = ("warm",) if isinstance(part.options.get("warm"), bool) else ()
-    headline = tuple({"1000": "3", "600": "3", "4": "2"}.get(key, key) for key in part.headline)
+    headline = tuple({"1000": "3", "300": "3", "4": "2"}.get(key, key) for key in part.headline)
     headline = tuple("fp32" if key == "bf16" else key for key in headline)
     options = {key: value if key in kept else given.get(key, value) for key, value in part.options.items()}
     return replace(part, options=options, headline=headline)
