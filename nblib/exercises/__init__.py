@@ -22,5 +22,11 @@ from nblib.exercises.checking import Verdict, available, check, passed
 
 __all__ = ["Verdict", "available", "check", "passed"]
 
-for _chapter in ("gan", "attention", "inpainting", "latent"):  # each registers its exercises, in the course's order
+for _chapter in (
+    "gan",
+    "attention",
+    "inpainting",
+    "latent",
+    "variational",
+):  # each registers its exercises, in the course's order
     import_module(f"{__name__}.{_chapter}")
