@@ -22,11 +22,5 @@ from nblib.exercises.checking import Verdict, available, check, passed
 
 __all__ = ["Verdict", "available", "check", "passed"]
 
-for _chapter in (
-    "gan",
-    "attention",
-    "inpainting",
-    "latent",
-    "variational",
-):  # each registers its exercises, in the course's order
-    import_module(f"{__name__}.{_chapter}")
+for _chapter in ("gan", "attention", "inpainting", "latent", "variational"):  # in the course's order
+    import_module(f"{__name__}.{_chapter}")  # each registers its exercises
