@@ -113,8 +113,8 @@ PARTS = {
     "answers": Part(
         latent_parts.answers, FACES, {"n": 32, "steps": 300, "count": 8}, ("deviation", "inside over outside")
     ),
-    "celeba": Part(latent_parts.compared, CELEBA, {"n": None, "warm": False, "methods": CLASSICAL} | FILL, REACHED),
-    "celeba-warm": Part(latent_parts.compared, CELEBA, {"n": None, "warm": True, "methods": CLASSICAL} | FILL, REACHED),
+    "celeba": Part(latent_parts.compared, CELEBA, {"n": 300, "warm": False, "methods": CLASSICAL} | FILL, REACHED),
+    "celeba-warm": Part(latent_parts.compared, CELEBA, {"n": 300, "warm": True, "methods": CLASSICAL} | FILL, REACHED),
     "celeba-gap": Part(
         latent_parts.gap, CELEBA, {"n": 96} | FILL, ("errors, hole hidden", "prior", "hole_psnr", "mean")
     ),
