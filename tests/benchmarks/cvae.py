@@ -6,7 +6,8 @@ under ``runs/cvae``: ``SET-TASK`` and, fine-tuned, ``SET-TASK-fine``; of toy fac
 weights that come with the repository. CelebA takes ``--celeba DIR``; its judge is the training
 ``runs/celeba-classifier``. All figures are of test pictures, from which nothing was learnt or chosen.
 
-"step" is a timing: run it alone on a quiet machine.
+"step" is a timing: run it alone on a quiet machine. ``--pictures FOLDER`` draws what the networks make of the first
+test pictures; those of real people are for your own eyes.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 
-from nblib import checkpoints, datasets, paths, results, tasks
+from nblib import checkpoints, datasets, paths, plots, results, tasks
 from nblib.datasets.imageset import ImageSet
 from tests.benchmarks import cvae_parts, cvae_step, cvae_subject, sweeps
 from tests.benchmarks.cvae_subject import Subject
@@ -138,6 +139,17 @@ def run(bench: Bench, path: Path, chosen: list[str]) -> None:
         print(f"{name}: {entry['seconds']} s", flush=True)
 
 
+def show(bench: Bench, data: str, folder: Path) -> list[Path]:
+    """Draw what the networks of a set make of test pictures, a file per task, and return the files."""
+    subject, written = cvae_subject.load(bench.load(data), bench.judges[data], bench.nets(data)), []
+    folder.mkdir(parents=True, exist_ok=True)
+    for task in dict.fromkeys(task for task, _ in subject.nets):
+        figure = plots.rows_figure(cvae_parts.rows(subject, task))
+        written.append(folder / f"{data}-{task}.png")
+        plots.save(figure, written[-1])
+    return written
+
+
 def read(path: Path) -> dict[str, Any]:
     """Return the parts of a record by name; none if there is no such file."""
     return results.read(path)["parts"] if path.is_file() else {}
@@ -206,6 +218,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=paths.REPOSITORY / "runs" / "cvae", help="folder of the trainings")
     parser.add_argument("--judge", default=str(paths.REPOSITORY / "runs" / "celeba-classifier"), help="of CelebA")
     parser.add_argument("--list", action="store_true", help="print the parts; nothing is made")
+    parser.add_argument("--pictures", type=Path, help="folder for what the networks draw; nothing is measured")
     given = parser.parse_args()
     loaded: dict[str, ImageSet] = {}
 
@@ -216,6 +229,10 @@ def main() -> None:
 
     parts = {name: part for name, part in PARTS.items() if part.data != CELEBA or given.celeba is not None}
     bench = Bench(parts, load, given.runs, {FACES: f"{FACES}/classifier", CELEBA: given.judge})
+    if given.pictures is not None:
+        for data in dict.fromkeys(part.data for part in parts.values()):
+            print("\n".join(map(str, show(bench, data, given.pictures))))
+        return
     chosen = picked(bench, given.parts)
     if given.list:
         done = read(given.out)

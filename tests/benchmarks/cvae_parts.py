@@ -291,3 +291,22 @@ def made(subject: Subject) -> Figures:
     """Return how each network was made, from its card."""
     kept = ("steps", "pictures", "hyper_parameters", "metrics", "parameters")
     return {name: {key: card[key] for key in kept if key in card} for name, card in subject.cards.items()}
+
+
+def rows(subject: Subject, task: str, count: int = 8) -> dict[str, Tensor]:
+    """Return what the networks of a task make of the first test pictures, (count, 3, H, W) in [0, 1] by name.
+
+    Of the glasses-remover, of the first with glasses. What a network draws is pasted into the hole; networks with a
+    label are shown with both.
+    """
+    part, label = subject.test(None), tasks.find(task).label
+    if tasks.find(task).masks is None:
+        part = part.take(part.attribute(label).nonzero()[:count, 0])
+    part = part.take(slice(0, count))
+    holes, known = subjects.holes_of(subject, task, part), uint8_to_unit(part.images)
+    found = {"picture": known} if holes is None else {"hole": known.masked_fill(holes, 0.5)}
+    for stage in subject.stages(task):
+        for told in LABELS if label else (None,):
+            fills = pasted(drawn(subject.nets[task, stage], part.images, holes, told), part.images, holes)
+            found[stage if told is None else f"{stage}, {LABELS[told]}"] = signed_to_unit(fills)
+    return found if holes is None else found | {"truth": known}

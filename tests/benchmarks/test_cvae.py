@@ -194,6 +194,19 @@ def test_blurred_pictures_are_less_sharp():
     assert (cvae_parts.sharpness(blurred) < 0.6 * cvae_parts.sharpness(images)).all()
 
 
+def test_pictures_show_both_labels_before_and_after(bench, tmp_path):
+    told = cvae_parts.rows(bench.subject("toyfaces: smiles"), "smiling", count=3)
+    assert list(told) == ["hole", "first, with", "first, without", "fine, with", "fine, without", "truth"]
+    assert all(pictures.shape == (3, 3, 64, 64) for pictures in told.values())
+    told = cvae_parts.rows(bench.subject("toyfaces: glasses"), "glasses-remover", count=3)
+    part = toys("toyfaces").split("test")
+    assert torch.equal(told["picture"][1], part.images[part.attribute("Eyeglasses")][1] / 255)
+    assert [path.name for path in cvae.show(bench, "celeba", tmp_path / "new")][:2] == [
+        "celeba-general.png",
+        "celeba-general-big.png",
+    ]
+
+
 def test_trainings_are_found_and_missing_ones_named(bench, tmp_path):
     assert set(bench.nets("toyfaces")) == {(task, stage) for task in TASKS for stage in ("first", "fine")}
     (tmp_path / "celeba-smiling-fine" / "weights" / "cvae-fine.safetensors").unlink()
