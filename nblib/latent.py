@@ -30,7 +30,7 @@ from nblib import masks as holes
 from nblib.images import signed_to_uint8
 from nblib.latent_losses import context_loss, context_weights, nonsaturating_prior
 from nblib.priors import Latents, latents_of
-from nblib.steady import row_by_row
+from nblib.steady import row_by_row, times
 
 SLOWEST = 1 / 16  # of the learning rate; a start that makes no progress even then is frozen
 LOOK = 10  # steps between two looks at who is frozen: on a GPU each look waits for the device
@@ -112,6 +112,7 @@ def search(
     weigh: Callable[[Tensor], Tensor] = context_weights,
     latents: Latents | None = None,
     starts: Tensor | None = None,
+    preconditioner: Tensor | None = None,
     labels: Tensor | None = None,
     tolerance: float = 1e-3,
     patience: int = 20,
@@ -148,6 +149,9 @@ def search(
         Where z may lie; by default as G's class was trained.
     starts : Tensor, float (B, latent_dim) or (B, R, latent_dim), optional
         Where to begin, such as an encoder's guess; further starts up to `restarts` are drawn.
+    preconditioner : Tensor, float (latent_dim, latent_dim), optional
+        Of `nblib.sensitivity`: gradients and steps are multiplied by it, so that directions of the latent space that
+        hardly change the picture do not hold up the others. By default Adam's steps are taken as they are.
     labels : Tensor, int64 (B,), optional
         Classes, for a G that draws by class.
     tolerance : float, default 1e-3
@@ -180,6 +184,8 @@ def search(
     >>> found.images.shape, found.candidates.shape, found.history.context.shape
     (torch.Size([2, 3, 8, 8]), torch.Size([2, 3, 8]), torch.Size([21, 2, 3]))
     """
+    if preconditioner is not None and preconditioner.shape != (G.latent_dim, G.latent_dim):
+        raise ValueError(f"preconditioner {tuple(preconditioner.shape)}: latent_dim={G.latent_dim} squared is needed")
     _check(G, images, masks, labels, {"steps": steps, "restarts": restarts, "patience": patience, "lr": lr})
     if prior_weight < 0 or tolerance < 0 or every < 0:
         raise ValueError(f"prior_weight={prior_weight}, tolerance={tolerance}, every={every}: none may be negative")
@@ -197,7 +203,9 @@ def search(
         context = context_loss(drawn, targets[image], weights[image])
         return context, torch.zeros_like(context) if D is None else prior(D(drawn, *given).float())
 
-    descent = _Descent(z.flatten(0, 1), latents.project, tolerance, patience, every)
+    if preconditioner is not None:
+        preconditioner = preconditioner.to(z)
+    descent = _Descent(z.flatten(0, 1), latents.project, preconditioner, tolerance, patience, every)
     with row_by_row(*(net for net in (G, D) if net is not None)):
         for step in range(steps + 1):
             rate = 0.5 * lr * (1 + math.cos(math.pi * step / steps))
@@ -210,8 +218,17 @@ def search(
 class _Descent:
     """All N starts while they are searched: where each is, the best it has found, how fast it still moves."""
 
-    def __init__(self, z: Tensor, project: Callable[[Tensor], Tensor], tolerance: float, patience: int, every: int):
-        self.project, self.tolerance, self.patience, self.every = project, tolerance, patience, every
+    def __init__(
+        self,
+        z: Tensor,
+        project: Callable[[Tensor], Tensor],
+        preconditioner: Tensor | None,
+        tolerance: float,
+        patience: int,
+        every: int,
+    ):
+        self.project, self.preconditioner = project, preconditioner
+        self.tolerance, self.patience, self.every = tolerance, patience, every
         self.z, self.best_z = z.clone(), z.clone()  # (N, latent_dim)
         self.adam = torch.optim.Adam([self.z], lr=1.0)  # its step is scaled afterwards, for each start on its own
         one = z.new_ones(len(z))
@@ -262,11 +279,15 @@ class _Descent:
     def _move(self, gradient: Tensor, rate: float) -> None:
         """Take a step of Adam; nobody moves whose pace is 0."""
         before = self.z.clone()
-        self.z.grad = torch.zeros_like(before).index_copy_(0, self.rows, gradient)
+        self.z.grad = torch.zeros_like(before).index_copy_(0, self.rows, self._conditioned(gradient))
         self.adam.step()
-        pace = self.pace[:, None]
-        self.z.copy_(torch.where(pace > 0, self.project(before + rate * pace * (self.z - before)), before))
+        pace, step = self.pace[:, None], self._conditioned(self.z - before)
+        self.z.copy_(torch.where(pace > 0, self.project(before + rate * pace * step), before))
         self.steps += self.pace > 0
+
+    def _conditioned(self, rows: Tensor) -> Tensor:
+        """Return gradients or steps (n, latent_dim), multiplied by the preconditioner if there is one."""
+        return rows if self.preconditioner is None else times(rows, self.preconditioner)
 
     def _keep(self, step: int) -> None:
         self.at.append(step)

@@ -1,7 +1,5 @@
 """Finding inpainters by key: classical methods, shipped weights and runs; what belongs together, and what is wrong."""
 
-from functools import partial
-
 import pytest
 import torch
 
@@ -308,7 +306,7 @@ def test_a_latent_search_is_listed_where_its_generator_is(own_folders):
     ("kind", "name", "arguments"), [(dcgan, "dcgan", {}), (sagan, "sagan", {"attention_at": 8})], ids=("dcgan", "sagan")
 )
 def test_a_run_of_a_gan_or_an_encoder_is_a_latent_search(kind, name, arguments, tmp_path, monkeypatch):
-    monkeypatch.setattr("nblib.learned.search", partial(search, steps=2))
+    monkeypatch.setattr("nblib.learned.search", lambda *given, **more: search(*given, **more | {"steps": 2}))
     weights = tmp_path / "run" / "weights"
     write_gan(weights, kind, name, **arguments)
     (tmp_path / "encoder" / "weights").mkdir(parents=True)
@@ -325,7 +323,7 @@ def test_a_run_of_a_gan_or_an_encoder_is_a_latent_search(kind, name, arguments, 
 
 def test_a_search_shows_what_it_finds_on_the_way(own_folders, monkeypatch):
     write_gan(own_folders[0] / "toyfaces")
-    monkeypatch.setattr("nblib.learned.search", partial(search, steps=5))
+    monkeypatch.setattr("nblib.learned.search", lambda *given, **more: search(*given, **more | {"steps": 5}))
     images, masks = small_questions()
     filler = load("toyfaces/latent-search")
     filled, shown = filler.progress(images, masks, 2, generator=seeded())

@@ -1,6 +1,7 @@
 """Latent search: it finds what is there, images do not see each other, and what has been found is kept."""
 
 import contextlib
+import copy
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from nblib.latent import context_loss, context_weights, search
 from nblib.networks import dcgan, sagan
 from nblib.noise import normal_noise, uniform_noise
 from nblib.priors import Latents, onto_shell
+from nblib.sensitivity import preconditioner, sensitivity
 from nblib.training.average import calibrate
 
 LATENT = 6
@@ -77,6 +79,37 @@ def test_an_image_alone_and_in_a_batch_gives_the_same(G, D):
         alone = search(G, D, images[rows], masks[rows], steps=40, starts=starts[rows], prior_weight=0.1)
         assert_close(alone.images, together.images[rows], atol=1e-5, rtol=0)
         assert_close(alone.history.context, together.history.context[:, rows], atol=1e-3, rtol=1e-4)
+
+
+def test_with_a_preconditioner_it_arrives_sooner_and_still_alone_as_in_a_batch(G):
+    """Of a generator to which one direction matters most that is no latent number's own: those Adam evens out itself."""
+    turn, _ = torch.linalg.qr(torch.randn(LATENT, LATENT, generator=seeded(5)))
+    stretch = turn @ torch.diag(torch.tensor([4.0] + [0.2] * (LATENT - 1))) @ turn.T
+    scaled = copy.deepcopy(G)
+    scaled.register_forward_pre_hook(lambda _, given: (given[0] @ stretch,))
+    P = preconditioner(sensitivity(scaled))
+    z = uniform_noise(LATENT)(16, seeded(3)) * 0.9
+    with torch.no_grad():
+        images, masks = scaled(z), holes.center(16, 16)
+    starts = uniform_noise(LATENT)(16, seeded(1))
+    given = {"steps": 150, "starts": starts, "patience": 151}
+    plain = search(scaled, None, images, masks, **given)
+    sooner = search(scaled, None, images, masks, **given, preconditioner=P)
+    assert sooner.context.median() < 0.3 * plain.context.median()
+    alone = search(scaled, None, images[:1], masks[:1], **given | {"starts": starts[:1]}, preconditioner=P)
+    assert_close(alone.images, sooner.images[:1], atol=1e-5, rtol=0)
+    same = search(scaled, None, images, masks, **given, preconditioner=torch.eye(LATENT))
+    assert_close(same.z, plain.z)
+
+
+def test_a_preconditioner_works_in_mixed_precision(G):
+    _, images, masks = question(G, 2)
+    given = {"steps": 10, "preconditioner": preconditioner(sensitivity(G))}
+    expected = search(G, None, images, masks, generator=seeded(), **given)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = search(G, None, images, masks, generator=seeded(), **given)
+    assert rough.z.dtype == torch.float32
+    assert_close(rough.images, expected.images, atol=0.2, rtol=0)
 
 
 def test_the_statistics_of_a_batch_would_let_images_see_each_other(G, D, monkeypatch):
@@ -348,6 +381,7 @@ def test_it_searches_where_gradients_are_off_and_in_mixed_precision(G, D):
         ({"patience": 0}, "patience=0"),
         ({"prior_weight": -0.1}, r"prior_weight=-0\.1"),
         ({"every": -5}, "every=-5"),
+        ({"preconditioner": torch.eye(5)}, rf"preconditioner \(5, 5\): latent_dim={LATENT}"),
         ({"starts": torch.zeros(2, 5)}, r"starts \(2, 1, 5\)"),
         ({"starts": torch.zeros(3, LATENT)}, "2 images"),
     ],

@@ -57,13 +57,31 @@ def test_another_seed_gives_another_answer_and_the_same_the_same(G):
         inpainter(images, masks)  # from torch's own generator
 
 
+def test_steps_are_conditioned_unless_that_is_not_wanted(G, monkeypatch):
+    images, masks = question()
+    seen = []
+
+    def searching(*args, preconditioner, **options):
+        seen.append(preconditioner)
+        return search(*args, **options)
+
+    monkeypatch.setattr(learned, "search", searching)
+    for wanted in (True, False):
+        inpainter = latent_search(G, steps=2, preconditioned=wanted)
+        inpainter(images, masks, generator=seeded())
+        inpainter(images, masks, generator=seeded())
+    assert seen[0] is seen[1]  # measured once
+    assert seen[0].shape == (6, 6)
+    assert seen[2:] == [None, None]
+
+
 def test_blending_gets_the_picture_as_the_generator_drew_it(G):
     images, masks = question()
     found = search(G, None, images, masks, steps=5, restarts=2, generator=seeded())
-    filled = latent_search(G, steps=5)(images, masks, generator=seeded())
+    filled = latent_search(G, steps=5, preconditioned=False)(images, masks, generator=seeded())
     expected = poisson(found.images, images.masked_fill(masks, 0), masks).clamp(-1, 1)
     assert torch.equal(filled, torch.where(masks, expected, images))
-    plain = latent_search(G, steps=5, blend=False)(images, masks, generator=seeded())
+    plain = latent_search(G, steps=5, blend=False, preconditioned=False)(images, masks, generator=seeded())
     assert torch.equal(plain, torch.where(masks, found.images, images))
     pasted = torch.where(masks, found.images, images)  # what blending must not be given: it changes nothing
     torch.testing.assert_close(poisson(pasted, images, masks), pasted)

@@ -1,7 +1,7 @@
 """The parts of `tests.benchmarks.latent_search`: each takes a `Subject` and returns figures.
 
-Where the prior loss is not what is measured, searches go without it: D costs as much as G, and with the usual lambda the
-part "lambda" finds no difference.
+Where the prior loss is not what is measured, searches go without it: D costs as much as G, and with the usual lambda
+the part "lambda" finds no difference.
 """
 
 import os
@@ -70,16 +70,20 @@ def recovered(psnr: Tensor, context: Tensor) -> Figures:
 def warm_start(subject: Subject, *, n: int, plain: int, warm: int) -> Figures:
     """Count the steps from an encoder's guess to the context loss of a long search from anywhere.
 
-    One start each, all pictures in one batch, nothing is frozen early. Beside them runs a search from anywhere that is
-    as short as the warm one: what comes of the start, and what of the learning rate that falls sooner.
+    One start each, all pictures in one batch, nothing is frozen early. Beside them run searches from anywhere that are
+    as short as the warm ones, and both with a preconditioner: what comes of the start, what of the learning rate that
+    falls sooner, what of better steps.
     """
     images, masks = hidden(subject.pictures("test", n))
     anywhere, guess = subject.noise(n, "warm start"), subject.guesses(images, masks)
-    asked = {"plain": (anywhere, plain), "short": (anywhere, warm), "warm": (guess, warm)}
+    asked = {"plain": (anywhere, plain, None), "short": (anywhere, warm, None), "warm": (guess, warm, None)}
+    matrix = subject.preconditioner
+    asked |= {"short, preconditioned": (anywhere, warm, matrix), "warm, preconditioned": (guess, warm, matrix)}
     curves, psnr = {}, {}
-    for name, (starts, steps) in asked.items():
+    for name, (starts, steps, matrix) in asked.items():
+        given = {"starts": starts, "steps": steps, "patience": steps + 1, "preconditioner": matrix}
         with autocast(subject.precision, subject.device):
-            found = search(subject.G, subject.D, images, masks, starts=starts, steps=steps, patience=steps + 1)
+            found = search(subject.G, subject.D, images, masks, **given)
         curves[name] = found.history.context[..., 0].cummin(0).values.cpu()  # (S + 1, n): the best so far
         psnr[name] = measured(filled(found.images.cpu(), images, masks, False), signed_to_uint8(images), masks)
     target = curves["plain"][-1]
@@ -90,7 +94,7 @@ def warm_start(subject: Subject, *, n: int, plain: int, warm: int) -> Figures:
         "median context loss": {name: sweeps.rounded(curve[-1].median().item()) for name, curve in curves.items()},
         "at the start": {name: sweeps.rounded(curve[0].median().item()) for name, curve in curves.items()},
         "hole_psnr": {name: sweeps.bootstrapped(values)["hole_psnr"] for name, values in psnr.items()},
-        "reaches plain's end": {name: reaching(curves[name], target) for name in ("short", "warm")},
+        "reaches plain's end": {name: reaching(curves[name], target) for name in curves if name != "plain"},
         "median curves": {name: thin_curve(curve) for name, curve in curves.items()},
     }
 
@@ -168,12 +172,20 @@ def turns(
 
 
 def compared(subject: Subject, *, n: int | None, steps: int, restarts: int, warm: bool, methods: list[str]) -> Figures:
-    """Fill the holes of test pictures by the search, pasted and blended, and by other methods; take differences."""
+    """Fill the holes of test pictures by the search, pasted and blended, and by other methods; take differences.
+
+    A warm search goes as the inpainter's does, with a preconditioner. Beside it: the mean of all starts' pictures.
+    """
     pictures = subject.pictures("test", n)
     images, masks = hidden(pictures)
-    drawn = searched(subject, images, masks, restarts=restarts, warm=warm, steps=steps).images
-    own = {"latent-search, pasted": False, "latent-search": True}
-    values = {name: measured(filled(drawn, images, masks, blend), pictures, masks) for name, blend in own.items()}
+    answer = searched(subject, images, masks, restarts=restarts, warm=warm, preconditioned=warm, steps=steps)
+    drawn, each = answer.images, subject.drawn(answer.candidates.flatten(0, 1))  # (n * R, 3, H, W)
+    mean = each.unflatten(0, (len(images), restarts)).mean(1)
+    own = {"latent-search, pasted": (drawn, False), "latent-search": (drawn, True)}
+    own["latent-search, mean of its starts"] = (mean, True)
+    values = {
+        name: measured(filled(some, images, masks, blend), pictures, masks) for name, (some, blend) in own.items()
+    }
     for inpainter in [*map(inpainters.load, methods), *subject.rivals.values()]:
         values[inpainter.name] = measured(fill_all(inpainter, pictures, masks), pictures, masks)
     others = [name for name in values if name not in own]

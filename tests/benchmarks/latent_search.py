@@ -59,6 +59,7 @@ class Part:
 
 
 FILL = {"steps": 300, "restarts": 2}
+WARM = {"steps": 150, "restarts": 2}  # as the inpainter does
 AHEAD = ("differences", "latent-search minus biharmonic", "hole_psnr")
 REACHED = ("methods", "latent-search", "hole_psnr")
 PARTS = {
@@ -78,7 +79,7 @@ PARTS = {
         latent_parts.warm_start,
         FACES,
         {"n": 64, "plain": 1000, "warm": 200},
-        ("reaches plain's end", "warm", "share"),
+        ("reaches plain's end", "warm, preconditioned", "median of curves"),
     ),
     "batch": Part(
         latent_parts.batched,
@@ -87,7 +88,7 @@ PARTS = {
         ("bf16", "ratio"),
     ),
     "toyfaces": Part(latent_parts.compared, FACES, {"n": 200, "warm": False, "methods": NAMED} | FILL, AHEAD),
-    "toyfaces-warm": Part(latent_parts.compared, FACES, {"n": 200, "warm": True, "methods": CLASSICAL} | FILL, AHEAD),
+    "toyfaces-warm": Part(latent_parts.compared, FACES, {"n": 200, "warm": True, "methods": CLASSICAL} | WARM, AHEAD),
     "toycars": Part(latent_parts.compared, CARS, {"n": 100, "warm": False, "methods": CLASSICAL} | FILL, AHEAD),
     "shapes": Part(
         latent_parts.shapes,
@@ -114,7 +115,7 @@ PARTS = {
         latent_parts.answers, FACES, {"n": 32, "steps": 300, "count": 8}, ("deviation", "inside over outside")
     ),
     "celeba": Part(latent_parts.compared, CELEBA, {"n": 300, "warm": False, "methods": CLASSICAL} | FILL, REACHED),
-    "celeba-warm": Part(latent_parts.compared, CELEBA, {"n": 300, "warm": True, "methods": CLASSICAL} | FILL, REACHED),
+    "celeba-warm": Part(latent_parts.compared, CELEBA, {"n": 300, "warm": True, "methods": CLASSICAL} | WARM, REACHED),
     "celeba-gap": Part(
         latent_parts.gap, CELEBA, {"n": 96} | FILL, ("errors, hole hidden", "prior", "hole_psnr", "mean")
     ),

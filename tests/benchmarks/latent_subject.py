@@ -3,6 +3,7 @@
 Pictures are uint8 (N, 3, H, W) wherever they are kept, G's own samples too; the hole is the centre, half the side.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from nblib.latent import search
 from nblib.latent_losses import context_loss, context_weights
 from nblib.metrics import Interval
 from nblib.priors import latents_of
+from nblib.sensitivity import preconditioner, sensitivity
 from nblib.training.precision import autocast
 from tests.benchmarks import sweeps
 
@@ -78,6 +80,11 @@ class Subject:
     def logits(self, images: Tensor) -> Tensor:
         """Return what D says of pictures in [-1, 1], shape (N,)."""
         return torch.cat([self.D(part.to(self.device)).cpu().flatten() for part in images.split(TOGETHER)])
+
+    @functools.cached_property
+    def preconditioner(self) -> Tensor:
+        """What `nblib.latent.search` multiplies steps by, of `nblib.sensitivity`."""
+        return preconditioner(sensitivity(self.G))
 
     @torch.no_grad()
     def guesses(self, images: Tensor, masks: Tensor) -> Tensor:
@@ -168,7 +175,15 @@ def _rival(file: Path) -> Inpainter:
 
 
 def searched(
-    subject: Subject, images: Tensor, masks: Tensor, *, restarts: int = 1, warm: bool = False, judged=True, **options
+    subject: Subject,
+    images: Tensor,
+    masks: Tensor,
+    *,
+    restarts: int = 1,
+    warm: bool = False,
+    judged: bool = True,
+    preconditioned: bool = False,
+    **options,
 ) -> Answer:
     """Search latents for pictures in [-1, 1], `TOGETHER` starts at a time.
 
@@ -182,10 +197,12 @@ def searched(
         Start around the encoder's guess.
     judged : bool, default True
         With the prior loss; without, D is not asked and a step costs half.
+    preconditioned : bool, default False
     **options
         Of `nblib.latent.search`.
     """
     parts, few = [], max(1, TOGETHER // restarts)
+    matrix = subject.preconditioner if preconditioned else None
     for first in range(0, len(images), few):
         rows = slice(first, first + few)
         starts = subject.noise(len(images[rows]) * restarts, first).unflatten(0, (-1, restarts))
@@ -194,7 +211,8 @@ def searched(
             starts = subject.guesses(images[rows], masks[rows]).unsqueeze(1) + SPREAD * noise
         with autocast(subject.precision, subject.device):
             D = subject.D if judged else None
-            parts.append(search(subject.G, D, images[rows], masks[rows], starts=starts, **options))
+            given = {"starts": starts, "preconditioner": matrix}
+            parts.append(search(subject.G, D, images[rows], masks[rows], **given, **options))
     return Answer(*(torch.cat([getattr(part, name) for part in parts]).cpu() for name in Answer._fields))
 
 

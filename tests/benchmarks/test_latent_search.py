@@ -198,8 +198,9 @@ def test_a_warm_start_is_compared_with_what_the_same_picture_had(bench, monkeypa
     monkeypatch.setattr(latent_subject.Subject, "guesses", lambda *_: known)
     monkeypatch.setattr(latent_subject.Subject, "pictures", lambda *_: samples)
     told = latent_parts.warm_start(subject, n=4, plain=40, warm=10)["reaches plain's end"]
-    assert told["warm"]["steps"] == [0, 0, 0, 0]  # it begins at the truth
-    assert told["warm"]["share"]["mean"] == 1
+    for name in ("warm", "warm, preconditioned"):
+        assert told[name]["steps"] == [0, 0, 0, 0]  # it begins at the truth
+        assert told[name]["share"]["mean"] == 1
     assert told["short"]["share"]["mean"] <= 0.5
 
 
@@ -222,9 +223,14 @@ def test_batch_and_singles_find_the_same(bench):
 
 def test_who_draws_the_truth_is_ahead(bench, monkeypatch):
     truth = latent_subject.hidden(toys("toyfaces").split("test").images)[0]
-    monkeypatch.setattr(latent_parts, "searched", lambda subject, images, *_, **__: Answer(truth + 0.2, None, None))
+    none = torch.zeros(len(truth), 2, LATENT)
+    monkeypatch.setattr(latent_parts, "searched", lambda subject, images, *_, **__: Answer(truth + 0.2, None, none))
+    monkeypatch.setattr(latent_subject.Subject, "drawn", lambda *_: truth.repeat_interleave(2, 0) + 0.2)
     told = latent_parts.compared(bench.subject("toyfaces"), n=None, methods=["biharmonic"], warm=False, **SEARCHED)
-    assert told["methods"].keys() == {"latent-search, pasted", "latent-search", "biharmonic", "context-encoder"}
+    own = {"latent-search, pasted", "latent-search", "latent-search, mean of its starts"}
+    assert told["methods"].keys() == own | {"biharmonic", "context-encoder"}
+    mean = told["methods"]["latent-search, mean of its starts"]["hole_psnr"]["mean"]
+    assert mean == pytest.approx(told["methods"]["latent-search"]["hole_psnr"]["mean"], abs=0.1)
     assert told["methods"]["latent-search, pasted"]["hole_psnr"]["mean"] == pytest.approx(20, abs=1.5)  # 0.1 of 1
     assert told["methods"]["latent-search"]["hole_psnr"]["mean"] > 35  # blending takes the 0.2 away
     assert told["differences"]["latent-search minus biharmonic"]["hole_psnr"]["low"] > 5
