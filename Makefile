@@ -52,7 +52,7 @@ weights: $(INSTALLED) ## train the shipped weights anew (three hours on two core
 		$(BIN)/nblib train $$2 --data $$1 --steps $$3 $${4:+--set $$4} --out runs/weights/$$1-$$2 --resume; \
 		mkdir -p data/checkpoints/$$1; cp runs/weights/$$1-$$2/weights/* data/checkpoints/$$1/; }; \
 	train toyfaces classifier 1800; train toyfaces dcgan 6810; \
-	train toyfaces encoder 6000; train toyfaces context-encoder 4000; \
+	train toyfaces encoder 4000; train toyfaces context-encoder 4000; \
 	train toycars classifier 6000; train toycars dcgan 3847; \
 	train toycars sagan 2550; train toyfaces sagan 2550; \
 	again() { \

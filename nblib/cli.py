@@ -223,7 +223,7 @@ def train(
 
     Example: `nblib train dcgan --data toyfaces --minutes 15 --out runs/dcgan`
 
-    For chapter 4: `nblib train encoder --steps 6000`, for `toyfaces/dcgan-g` or another `--set generator=runs/dcgan`;
+    For chapter 4: `nblib train encoder --steps 4000`, for `toyfaces/dcgan-g` or another `--set generator=runs/dcgan`;
     `nblib train context-encoder --steps 4000`
 
     For chapter 5: `nblib train cvae --task smiling --minutes 15 --out runs/smiling`, then

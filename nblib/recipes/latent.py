@@ -109,7 +109,7 @@ def encoder(
     mask: bool = True,
     masks: str = "center+seed",
     picture_weight: float = 0.0,
-    real_weight: float = 0.0,
+    real_weight: float = 4.0,
     batch_size: int = 64,
     lr: float = 3e-4,
     weight_decay: float = 1e-2,
@@ -121,15 +121,16 @@ def encoder(
     Parameters
     ----------
     images : ImageSet
-        The set that the generator was trained on; use a split. Its pictures are learnt from only with `real_weight`.
+        The set that the generator was trained on; use a split.
     generator : str, default ""
         Key or weights file of the generator, or the folder of its training; by default ``SET/dcgan-g``.
     width, mask
         Of `LatentEncoder`.
     masks : str, default "center+seed"
         Keys of `nblib.masks.PROTOCOLS`, joined by "+": each hole is drawn from one of them.
-    picture_weight, real_weight : float, default 0
-        See `encoder_step`.
+    picture_weight, real_weight : float, default 0 and 4
+        See `encoder_step`. Without real pictures to learn from, guesses for toy faces began searches at a context loss
+        of 113; with them, in as many minutes, at 69 (anywhere: 189).
     batch_size : int, default 64
     lr : float, default 3e-4
         With 1e-3 the tanh at the end is driven into its flat ends early: after 200 steps the error was still larger.

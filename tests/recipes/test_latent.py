@@ -59,13 +59,14 @@ def test_an_encoder_learns_to_find_z_behind_holes(key):
     assert after["hole_l1"] < 0.6 * before["hole_l1"]
 
 
-def test_it_learns_from_samples_of_the_generator_and_not_from_the_set(key):
+@pytest.mark.parametrize("weight", [0.0, 4.0])
+def test_it_learns_from_samples_of_the_generator_and_if_wanted_from_the_set(key, weight):
     ends = []
     for images in (plain(), ImageSet(torch.zeros(48, 3, 16, 16, dtype=torch.uint8))):
-        recipe = encoder(images, generator=key, width=8, batch_size=8)
+        recipe = encoder(images, generator=key, width=8, batch_size=8, real_weight=weight)
         trained(recipe, 3)
         ends.append(recipe.training.net.state_dict())
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0]) == (weight == 0)
 
 
 def test_picture_losses_pull_pictures_together(key):
