@@ -5,6 +5,8 @@ web and runs without a browser see that.
 """
 
 from nblib.widgets.explorer import AttentionExplorer
+from nblib.widgets.mixer import AttributeMixer
+from nblib.widgets.mixing import Mixed, Still, mix, mixed_figure
 from nblib.widgets.monitor import TrainingMonitor, monitor_figure
 from nblib.widgets.painter import MaskPainter
 from nblib.widgets.player import SearchPlayer
@@ -14,14 +16,19 @@ from nblib.widgets.views import attention_figure, look, overlay
 
 __all__ = [
     "AttentionExplorer",
+    "AttributeMixer",
     "Filling",
     "MaskPainter",
+    "Mixed",
     "SearchPlayer",
+    "Still",
     "TrainingMonitor",
     "attention_figure",
     "fill",
     "filled_figure",
     "look",
+    "mix",
+    "mixed_figure",
     "monitor_figure",
     "overlay",
     "search_figure",
