@@ -72,7 +72,7 @@ def kl_of_units(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).mean(0)
 
 
-def bce_reconstruction(logits: Tensor, target: Tensor) -> Tensor:
+def bce_reconstruction(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the cross-entropy between pixels and logits: summed over an image, averaged over the batch.
 
     Its gradient by a logit is sigmoid(logit) - target: it never fades while the pixel is wrong. Pixels between 0 and 1
@@ -84,6 +84,8 @@ def bce_reconstruction(logits: Tensor, target: Tensor) -> Tensor:
         Before the sigmoid.
     target : Tensor, float (B, C, H, W)
         In [0, 1].
+    weights : Tensor, float (B, 1, H, W), optional
+        Of the pixels; 1 by default.
 
     Raises
     ------
@@ -96,17 +98,17 @@ def bce_reconstruction(logits: Tensor, target: Tensor) -> Tensor:
     33.271
     """
     _check(logits, target)
-    return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(logits)
+    return F.binary_cross_entropy_with_logits(logits, target, weights, reduction="sum") / len(logits)
 
 
-def mse_reconstruction(logits: Tensor, target: Tensor) -> Tensor:
+def mse_reconstruction(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the squared error after the sigmoid: summed over an image, averaged over the batch.
 
     Its gradient by a logit has the factor s (1 - s), s = sigmoid(logit): a pixel that is sure and wrong hardly moves.
 
     Parameters
     ----------
-    logits, target
+    logits, target, weights
         As in `bce_reconstruction`.
 
     Raises
@@ -120,7 +122,8 @@ def mse_reconstruction(logits: Tensor, target: Tensor) -> Tensor:
     12.0
     """
     _check(logits, target)
-    return (logits.sigmoid() - target).square().sum() / len(logits)
+    error = (logits.sigmoid() - target).square()
+    return (error if weights is None else weights * error).sum() / len(logits)
 
 
 def active_units(mu: Tensor, threshold: float = 0.01) -> Tensor:

@@ -67,6 +67,14 @@ def test_reconstruction_is_summed_over_an_image_and_averaged_over_the_batch():
         torch.testing.assert_close(wide, 4 * loss(logits, target))  # but how many pixels
 
 
+@pytest.mark.parametrize("loss", [variational.bce_reconstruction, variational.mse_reconstruction])
+def test_pixels_may_have_weights(loss):
+    logits, target = torch.randn(4, 3, 8, 8), torch.rand(4, 3, 8, 8)
+    upper = (torch.arange(8) < 4).view(1, 1, 8, 1).expand(4, 1, 8, 8)
+    parts = loss(logits[:, :, :4], target[:, :, :4]), loss(logits[:, :, 4:], target[:, :, 4:])
+    torch.testing.assert_close(loss(logits, target, 1 + 4.0 * upper), 5 * parts[0] + parts[1])
+
+
 def test_reconstruction_stays_finite_for_every_logit():
     logits = torch.tensor([-200.0, 200.0]).view(1, 1, 1, 2)
     assert variational.bce_reconstruction(logits, torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)).item() == 400.0

@@ -46,6 +46,7 @@ def cvae(
     mask_channel: bool = False,
     attention: bool = False,
     loss: str = "bce",
+    hole: float = 1.0,
     kl: float = 1.0,
     mirror: bool = True,
     batch_size: int = 64,
@@ -73,6 +74,8 @@ def cvae(
         Of `ConditionalVAE`.
     loss : {"bce", "mse"}, default "bce"
         A key of `RECONSTRUCTIONS`.
+    hole : float, default 1
+        Weight of a pixel in the hole, see `VAETraining`.
     kl : float, default 1
         Weight of the divergence; 1 is the document's 0.5 L_KL.
     batch_size : int, default 64
@@ -94,6 +97,7 @@ def cvae(
         net,
         task=task,
         reconstruction=_loss(loss),
+        hole=hole,
         kl=kl,
         mirror=mirror,
         lr=lr,
@@ -117,6 +121,7 @@ def cvae_fine(
     width: int = 32,
     latent_dim: int = 128,
     loss: str = "bce",
+    hole: float = 1.0,
     recon: float = 2.0,
     kl: float = 1.0,
     adversarial: float = 10.0,
@@ -149,7 +154,7 @@ def cvae_fine(
         network of `width` and `latent_dim` meets D from step 0: to see why the document has two stages.
     task : str, default ""
         By default that of the weights; of a network, or without a start, it must be told.
-    masks, loss, batch_size
+    masks, loss, hole, batch_size
         As in `cvae`.
     recon, kl, adversarial, composite, flip
         Of `VAETraining`; by default the document's weights, 2, 1 (its 0.5 L_KL) and 10. With `flip`, D is a
@@ -185,6 +190,7 @@ def cvae_fine(
         D,
         task=chosen.name,
         reconstruction=_loss(loss),
+        hole=hole,
         recon=recon,
         kl=kl,
         adversarial=adversarial,
@@ -208,7 +214,7 @@ def cvae_fine(
 def cvae_step(training: VAETraining, batch: Batch) -> dict[str, Tensor]:
     """Take one step on reconstruction and divergence; tell how many units of the code are in use."""
     found = training.net(batch.images, batch.masks, training.labels(batch))
-    recon = training.reconstruction(found.logits, signed_to_unit(batch.images))  # of the whole picture, hole and all
+    recon = training.error(found.logits, batch.images, batch.masks)
     kl = variational.kl_divergence(found.mu, found.logvar)
     loss = training.weighed(recon, kl)
     training.descend("net", loss)
@@ -229,7 +235,7 @@ def cvae_fine_step(training: VAETraining, batch: Batch) -> dict[str, Tensor]:
     if training.composite and batch.masks is not None:
         fake = torch.where(batch.masks, fake, batch.images)
     own = slice(training.flipped(batch), None)  # drawn with their own label
-    recon = training.reconstruction(found.logits[own], signed_to_unit(batch.images[own]))
+    recon = training.error(found.logits[own], batch.images[own], None if batch.masks is None else batch.masks[own])
     kl = variational.kl_divergence(found.mu, found.logvar)
     labels = (training.labels(batch), told) if training.flip else ()
     loss_d = losses.bce_loss_d(*judged(training.D, batch.images, fake.detach(), *labels))

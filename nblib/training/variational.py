@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nblib import losses, variational
 from nblib.datasets.batches import Batch, Batches, seeded
+from nblib.images import signed_to_unit
 from nblib.networks.cvae import Reconstruction
 from nblib.training.average import CALIBRATION_BATCHES, calibrate
 from nblib.training.player import Player
@@ -20,7 +21,7 @@ SHOWN = 8  # pictures that stay the same through a training
 MEASURED = 50  # steps between two measurements of the gradients' norms
 TERMS = ("recon", "kl", "adversarial")
 
-ReconstructionLoss = Callable[[Tensor, Tensor], Tensor]
+ReconstructionLoss = Callable[..., Tensor]
 
 
 @dataclass(eq=False)
@@ -40,7 +41,10 @@ class VAETraining(Training):
     task : str, default "general"
         A key of `nblib.tasks.TASKS`; said on the card of the weights.
     reconstruction : callable, default `nblib.variational.bce_reconstruction`
-        ``reconstruction(logits, target)``, target in [0, 1].
+        ``reconstruction(logits, target, weights=None)``, target in [0, 1], weights (B, 1, H, W) of the pixels.
+    hole : float, default 1
+        Weight of a pixel in the hole, where one outside has 1 (the document). What is known is not taken from the
+        drawing, so a network that shows little of itself outside may spend its code and its weights on the hole.
     recon, kl, adversarial : float, defaults 1, 1 and 0
         Weights of the terms. With D, `adversarial` is above 0.
     warm_up : int, default 0
@@ -83,6 +87,7 @@ class VAETraining(Training):
     D: nn.Module | None = None
     task: str = field(default="general", kw_only=True)
     reconstruction: ReconstructionLoss = field(default=variational.bce_reconstruction, kw_only=True)
+    hole: float = field(default=1.0, kw_only=True)
     recon: float = field(default=1.0, kw_only=True)
     kl: float = field(default=1.0, kw_only=True)
     adversarial: float = field(default=0.0, kw_only=True)
@@ -119,6 +124,13 @@ class VAETraining(Training):
     def labels(self, batch: Batch) -> Tensor | None:
         """Return what the decoder is told, bool (B,): the only attribute of the batch; None without a label."""
         return batch.attributes[:, 0] if self.net.classes else None
+
+    def error(self, logits: Tensor, images: Tensor, masks: Tensor | None) -> Tensor:
+        """Return the reconstruction loss of whole pictures in [-1, 1], hole and all, the hole weighed with `hole`."""
+        target = signed_to_unit(images)
+        if masks is None or self.hole == 1:
+            return self.reconstruction(logits, target)
+        return self.reconstruction(logits, target, 1 + (self.hole - 1) * masks)
 
     def flipped(self, batch: Batch) -> int:
         """Return how many pictures of a batch are drawn with the other label: its first ones, batches are shuffled."""
@@ -273,7 +285,7 @@ class VAETraining(Training):
         return dataclasses.replace(batch, **moved)
 
     def _check(self) -> None:
-        for name in ("recon", "kl", "adversarial", "warm_up"):
+        for name in ("hole", "recon", "kl", "adversarial", "warm_up"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}: at least 0")
         if (self.adversarial > 0) != (self.D is not None):

@@ -77,6 +77,18 @@ def test_flipped_labels_need_a_d_that_is_told_them():
         make(D=True, flip=-0.5)
 
 
+def test_the_hole_may_weigh_more_than_what_is_known():
+    plain, weighty, batch = make(), make(hole=5.0), batches().at(0)
+    truth = (batch.images * 0.5 + 0.5).logit(1e-6)
+    base = [training.error(truth, batch.images, batch.masks) for training in (plain, weighty)]
+    for factor, wrong in {5.0: batch.masks, 1.0: ~batch.masks}.items():
+        logits = torch.where(wrong, truth + 1, truth)
+        more = [training.error(logits, batch.images, batch.masks) for training in (plain, weighty)]
+        torch.testing.assert_close(more[1] - base[1], factor * (more[0] - base[0]), rtol=1e-2, atol=0)
+    whole = variational.bce_reconstruction(truth + 1, batch.images * 0.5 + 0.5)
+    torch.testing.assert_close(weighty.error(truth + 1, batch.images, None), whole)  # nothing is hidden
+
+
 def test_pulls_are_the_norms_of_the_weighted_terms_gradients():
     training, batch = make(D=True, recon=2.0, kl=0.5), batches().at(0)
     found = training.net(batch.images, batch.masks, training.labels(batch))
