@@ -198,11 +198,15 @@ class TrainingMonitor(anywidget.AnyWidget):
         self._show(**self._progress(), **(self._drawn_samples() if due else {}))
 
     def _drawn_samples(self) -> dict[str, Any]:
-        """Return samples as the browser shows them; empty for a training that has none."""
-        if not hasattr(self.training, "sample"):
-            return {}
+        """Return samples, or pictures of another kind, as the browser shows them; empty for a training without."""
         start = time.perf_counter()
-        self.samples = self.training.sample(PICTURES if self._real is None else POINTS).cpu()
+        if hasattr(self.training, "sample"):
+            drawn = self.training.sample(PICTURES if self._real is None else POINTS)
+        else:
+            drawn = self.training.picture()  # rows of 8, such as broken, filled and true pictures
+        if drawn is None:
+            return {}
+        self.samples = drawn.cpu()
         content = {"picture": _png(self.samples, self._real), "caption": f"samples at step {self.training.step:,}"}
         self._drawn = time.perf_counter()
         self._drawing = self._drawn - start
@@ -301,7 +305,7 @@ def _picture(samples: Tensor, real: Tensor | None = None) -> np.ndarray:
     """Return samples as one picture, uint8 (H, W, 3)."""
     if samples.ndim == 2:
         return _points(samples, real)
-    return plots.image_grid(signed_to_uint8(samples), columns=4)
+    return plots.image_grid(signed_to_uint8(samples), columns=4 if len(samples) <= PICTURES else 8)
 
 
 def _points(samples: Tensor, real: Tensor | None, side: int = 840) -> np.ndarray:

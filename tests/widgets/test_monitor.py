@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nblib import recipes
 from nblib.datasets.imageset import ImageSet
 from nblib.losses import bce_loss_d, nonsaturating_loss_g
 from nblib.networks.dcgan import Discriminator, Generator
@@ -216,6 +217,15 @@ def test_pictures_are_shown_as_a_grid(images):
     watched.wait()
     assert watched.samples.shape == (monitor.PICTURES, 3, 16, 16)
     assert Image.open(io.BytesIO(watched.picture)).size == (4 * 18 + 2, 4 * 18 + 2)
+
+
+def test_a_training_without_samples_shows_its_pictures(images):
+    recipe = recipes.refiner(images, width=8, approximator="none", batch_size=8)
+    watched = TrainingMonitor(recipe.training)
+    watched.fit(recipe.step, recipe.batches, steps=2, precision="fp32", log_every=1)
+    watched.wait()
+    torch.testing.assert_close(watched.samples, recipe.training.picture())
+    assert Image.open(io.BytesIO(watched.picture)).size == (8 * 18 + 2, 3 * 18 + 2)  # broken, filled, truth
 
 
 def test_a_training_without_samples_shows_curves_alone(images):
