@@ -271,7 +271,7 @@ class AttributeMixer(anywidget.AnyWidget):
             temperature=temperature,
             raw=raw,
             truth=self._truth(own.keyword, picture, label),
-            judge=self._judges.get(own.keyword or next(iter(self.attributes), "")),  # without a label, the first one
+            judges=[one for key, one in self._judges.items() if own.keyword in ("", key)],  # without a label, all
         )
         return row, _content(row)
 

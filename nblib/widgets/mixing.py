@@ -7,8 +7,8 @@ buttons.
 import copy
 import math
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,9 +29,9 @@ from nblib.variational import reparameterise
 from nblib.widgets.views import MAP
 
 SAMPLES = 16  # at most
-SIDE, CAPTION, HEAD = 1.75, 0.7, 0.5  # inches: of a picture, of what is told of it, of the line above a row
+SIDE, NAME, LINE, HEAD = 1.75, 0.35, 0.22, 0.4  # inches: a picture, its name, a line under it, a line above a row
 COLUMNS = 8  # pictures in a line, at most
-LETTERS = 13  # of a headline, per inch
+LETTERS = 10  # of a headline, per inch
 
 Source = str | Path | tuple[nn.Module, str]
 
@@ -89,18 +89,15 @@ class Mixed:
     pictures : Tensor, uint8 (n, 3, H, W)
     l1 : Tensor, float (n,), or None
         Mean absolute difference to the truth in the hole, in [0, 1] units; None if that is not known.
-    attribute : str
-        What a judge was asked; "" without one.
-    judged : Tensor, float (n,), or None
-        The judge's probability of the attribute in each of `pictures`.
+    judged : dict of str to Tensor, float (n,)
+        By attribute the probability that a judge gives it in each of `pictures`.
     """
 
     name: str
     seen: Tensor
     pictures: Tensor
     l1: Tensor | None = None
-    attribute: str = ""
-    judged: Tensor | None = None
+    judged: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def spread(self) -> Tensor | None:
@@ -112,17 +109,16 @@ class Mixed:
 
     @property
     def told(self) -> list[str]:
-        """In words how each sample came out: its L1 in the hole, and the judge's verdict."""
+        """In words how each sample came out: its L1 in the hole, and the judge's verdicts."""
         parts = [] if self.l1 is None else [[f"L1 {value:.3f}" for value in self.l1.tolist()]]
-        parts += [] if self.judged is None else [[f"{self.attribute} {100 * p:.0f} %" for p in self.judged.tolist()]]
+        parts += [[f"{name} {100 * share:.0f} %" for share in shares.tolist()] for name, shares in self.judged.items()]
         return [" · ".join(words) for words in zip(*parts, strict=True)] or [""] * len(self.pictures)
 
     @property
     def summary(self) -> str:
-        """In words the mean L1, and how many samples have the attribute, for the judge."""
-        parts = [] if self.l1 is None else [f"mean L1 in the hole {self.l1.mean():.3f}"]
-        if self.judged is not None:
-            parts.append(f"{self.attribute} {int((self.judged >= 0.5).sum())} of {len(self.judged)}")
+        """In words the mean L1, and how many samples have an attribute, for the judge."""
+        parts = [] if self.l1 is None else [f"mean L1 {self.l1.mean():.3f}"]
+        parts += [f"{name} {int((p >= 0.5).sum())} of {len(p)}" for name, p in self.judged.items()]
         return " · ".join(parts)
 
 
@@ -138,7 +134,7 @@ def mix(
     temperature: float = 1.0,
     raw: bool = False,
     truth: Tensor | None = None,
-    judge: Judge | None = None,
+    judges: Sequence[Judge] = (),
 ) -> Mixed:
     """Fill a hole once for each row of noise.
 
@@ -163,7 +159,7 @@ def mix(
         Return whole pictures as they were drawn; else known pixels are pasted over them.
     truth : Tensor, uint8 (3, H, W), optional
         What a perfect answer would be.
-    judge : Judge, optional
+    judges : sequence of Judge, optional
 
     Raises
     ------
@@ -189,9 +185,8 @@ def mix(
     drawn, everywhere = signed_to_uint8(drawn).cpu(), torch.ones_like(picture[:1], dtype=torch.bool)
     pictures = drawn if raw or hole is None else torch.where(hole, drawn, picture)
     l1 = None if truth is None else _l1(drawn, truth, everywhere if hole is None else hole)
-    verdict = {} if judge is None else {"attribute": judge.attribute, "judged": judge(pictures)}
     seen = picture if hole is None else with_hole(picture[None], hole[None])[0]
-    return Mixed(name, seen, pictures, l1, **verdict)
+    return Mixed(name, seen, pictures, l1, {judge.attribute: judge(pictures) for judge in judges})
 
 
 def spread_picture(spread: Tensor) -> np.ndarray:
@@ -240,8 +235,7 @@ def mixed_figure(stills: Sequence[Still], rows: Sequence[Mixed], *, title: str =
     columns = math.ceil(most / math.ceil(most / COLUMNS))
     width = max(SIDE * columns, 6 * SIDE)
     heads = [textwrap.fill(head, int(LETTERS * width)) for head, _ in parts]
-    lines = [math.ceil(len(tiles) / columns) for _, tiles in parts]
-    heights = [HEAD * head.count("\n") + HEAD + n * (SIDE + CAPTION) for head, n in zip(heads, lines, strict=True)]
+    heights = [_height(head, columns, tiles) for head, (_, tiles) in zip(heads, parts, strict=True)]
     with sns.axes_style("white"), sns.plotting_context("talk"):
         figure = Figure(figsize=(width, sum(heights)), layout="constrained")
         places = figure.subfigures(len(parts), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -319,12 +313,18 @@ def _tiles(row: Mixed) -> list[tuple[str, str, np.ndarray]]:
     return tiles
 
 
+def _height(head: str, columns: int, tiles: Sequence[tuple[str, str, np.ndarray]]) -> float:
+    """Return how high a part of the figure is, in inches."""
+    under = max(len(told.split(" · ")) for _, told, _ in tiles)
+    return HEAD * (1 + head.count("\n")) + math.ceil(len(tiles) / columns) * (SIDE + NAME + LINE * under)
+
+
 def _draw(place: SubFigure, columns: int, tiles: Sequence[tuple[str, str, np.ndarray]]) -> None:
     """Draw pictures (H, W, 3), each with its name and what is told of it."""
     panels = list(place.subplots(math.ceil(len(tiles) / columns), columns, squeeze=False).flat)
     for ax, (name, told, picture) in zip(panels, tiles, strict=False):
         ax.imshow(picture, interpolation="nearest")
-        ax.set(xticks=[], yticks=[])
+        ax.set(xticks=[], yticks=[], anchor="N")
         ax.set_title(name, fontsize=13)
         ax.set_xlabel(told.replace(" · ", "\n"), fontsize=12, labelpad=2)
         sns.despine(ax=ax, left=True, bottom=True)

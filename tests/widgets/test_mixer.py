@@ -168,15 +168,16 @@ def test_more_samples_keep_the_first_ones():
 
 @pytest.mark.parametrize("raw", [False, True])
 def test_l1_is_that_of_the_hole_and_the_judge_sees_what_is_shown(images, flipped, hole, raw):
-    judge, noise = Judge(Brightness(), 1, "Dark"), draw_noise(0, 2, UNITS)
-    mixed = mix("a", network(), images.images[0], hole, noise, label=1, truth=flipped[0], judge=judge, raw=raw)
+    judges, noise = [Judge(Brightness(), 1, "Dark"), Judge(Brightness(), 0, "Light")], draw_noise(0, 2, UNITS)
+    mixed = mix("a", network(), images.images[0], hole, noise, label=1, truth=flipped[0], judges=judges, raw=raw)
     truth, masks = (part[None].expand(2, -1, -1, -1) for part in (uint8_to_unit(flipped[0]), hole))
     assert_close(mixed.l1, metrics.hole_l1(uint8_to_unit(mixed.pictures), truth, masks))
-    assert_close(mixed.judged, (-3 * uint8_to_signed(mixed.pictures).mean((1, 2, 3))).sigmoid())
-    assert mixed.told[1] == f"L1 {mixed.l1[1]:.3f} · Dark {100 * mixed.judged[1]:.0f} %"
-    count = int((mixed.judged >= 0.5).sum())
-    assert mixed.summary == f"mean L1 in the hole {mixed.l1.mean():.3f} · Dark {count} of 2"
-    bare = replace(mixed, l1=None, judged=None)
+    dark = (-3 * uint8_to_signed(mixed.pictures).mean((1, 2, 3))).sigmoid()
+    assert_close(mixed.judged, {"Dark": dark, "Light": 1 - dark})
+    assert mixed.told[1] == f"L1 {mixed.l1[1]:.3f} · Dark {100 * dark[1]:.0f} % · Light {100 * (1 - dark[1]):.0f} %"
+    count = int((dark >= 0.5).sum())
+    assert mixed.summary == f"mean L1 {mixed.l1.mean():.3f} · Dark {count} of 2 · Light {2 - count} of 2"
+    bare = replace(mixed, l1=None, judged={})
     assert (bare.told, bare.summary) == (["", ""], "")
 
 
@@ -305,7 +306,7 @@ def test_the_truth_goes_with_the_label(mixer, images, flipped):
 
 def test_without_attributes_counterfactuals_or_judge_less_is_told(images):
     mixer = AttributeMixer(ImageSet(images.images), {"a": (network(), "smiling")})
-    assert (mixer.rows[0].l1, mixer.rows[0].judged) == (None, None)
+    assert (mixer.rows[0].l1, mixer.rows[0].judged) == (None, {})
     assert [(still["name"], still["told"]) for still in mixer.stills] == [("the picture", "")]
 
 
@@ -323,8 +324,9 @@ def test_two_labels_and_the_glasses_remover(images, flipped):
     nets = {"s": (network(), "smiling"), "g": (network(), "glasses-remover"), "x": (network(classes=0), "general")}
     mixer = AttributeMixer(images, nets, judge=Brightness(), counterfactuals={"Eyeglasses": flipped})
     assert mixer.labels == {"smiling": 1, "eyeglasses": 0}
-    assert [row.attribute for row in mixer.rows] == ["Smiling", "Eyeglasses", "Smiling"]
-    assert_close(mixer.rows[1].judged, 1 - Judge(Brightness(), 0, "")(mixer.rows[1].pictures))
+    assert [list(row.judged) for row in mixer.rows] == [["Smiling"], ["Eyeglasses"], ["Smiling", "Eyeglasses"]]
+    for row in mixer.rows[1:]:
+        assert_close(row.judged["Eyeglasses"], 1 - Judge(Brightness(), 0, "")(row.pictures))
     assert torch.equal(mixer.rows[1].seen, images.images[0])
     assert [row.l1 is None for row in mixer.rows] == [True, False, False]
     before = [row.pictures for row in mixer.rows]

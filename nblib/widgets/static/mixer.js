@@ -3,13 +3,15 @@
 const PATIENCE = 5000; // milliseconds without an answer, until the reader is told
 const ABSENT = "No answer from the kernel: it is busy, or this page has none. What was drawn before stays.";
 const HELP = ["Keys: S samples again, F flips the label, H another rectangle, R raw or pasted, Page Up and Page Down the picture.",
-  "L1: mean absolute difference to the truth in the hole. SD: standard deviation of a pixel over the samples; the lighter, the larger."];
+  "L1: mean absolute difference to the truth, where something was drawn. SD: standard deviation of a pixel over the samples; the lighter, the larger."];
 const STYLE = `
 .nblib-mixer { padding: 4px; font: 17px/1.4 var(--jp-ui-font-family, system-ui, sans-serif); color: var(--jp-ui-font-color1, #222);
   font-variant-numeric: tabular-nums; }
 .nblib-mixer [hidden] { display: none !important; }
 .nblib-mixer .head, .nblib-mixer .bar, .nblib-mixer .stills, .nblib-mixer label { display: flex; flex-wrap: wrap; gap: 8px 12px; align-items: center; }
-.nblib-mixer .head { gap: 8px 24px; align-items: flex-start; }
+.nblib-mixer .head { gap: 8px 24px; }
+.nblib-mixer .head, .nblib-mixer .stills { align-items: flex-start; }
+.nblib-mixer .bar > b { min-width: 5.5em; }
 .nblib-mixer .controls { flex: 1 1 420px; min-width: 0; }
 .nblib-mixer .bar { margin: 0 0 10px; }
 .nblib-mixer output { min-width: 2.4em; }
