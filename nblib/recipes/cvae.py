@@ -7,6 +7,7 @@ References
 .. [2] Radford, Metz & Chintala (2016), Unsupervised Representation Learning with Deep Convolutional Generative
    Adversarial Networks, ICLR.
 .. [3] Bao, Chen, Wen, Li & Hua (2017), CVAE-GAN: Fine-Grained Image Generation through Asymmetric Training, ICCV.
+.. [4] Reed, Akata, Yan, Logeswaran, Schiele & Lee (2016), Generative Adversarial Text to Image Synthesis, ICML.
 """
 
 import contextlib
@@ -224,6 +225,7 @@ def cvae_step(training: VAETraining, batch: Batch) -> dict[str, Tensor]:
 def cvae_fine_step(training: VAETraining, batch: Batch) -> dict[str, Tensor]:
     """Let D take one step on real and drawn pictures together, then the network one, unless D is warming up.
 
+    With `VAETraining.flip` D is told labels, and learns that a real picture with the other label is wrong too [4]_.
     Pictures that are drawn with the other label have no truth to be compared with: D alone says what is wrong with
     them, much as in [3]_, whose classifier asks for the label. The last values are the norms of the weighted terms'
     gradients, `VAETraining.pulls`: what each really weighs.
@@ -296,20 +298,23 @@ def _measured(training: VAETraining, batch: Batch) -> dict[str, Tensor]:
 def judged(
     D: nn.Module, real: Tensor, fake: Tensor, labels: Tensor | None = None, told: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return D's logits of real and drawn pictures, (B, 1) each, that go through D as one batch.
+    """Return D's logits of real pictures (B, 1) and of drawn ones, that go through D as one batch.
 
     Apart, batch norm would remove what tells the two apart on average, and its running statistics would fit neither.
-    A D that is told labels takes those of the real pictures and those that the drawn ones were to have, (B,) each.
+    A D that is told labels takes those of the real pictures and those that the drawn ones were to have, (B,) each; the
+    second answer, (2B, 1), then goes on with the real pictures told the other label, which are wrong as well [4]_.
     """
-    known = () if labels is None else (torch.cat([labels, told]),)
-    real_logits, fake_logits = D(torch.cat([real, fake]), *known).float().chunk(2)
-    return real_logits, fake_logits
+    if labels is None:
+        real_logits, fake_logits = D(torch.cat([real, fake])).float().chunk(2)
+        return real_logits, fake_logits
+    logits = D(torch.cat([real, fake, real]), torch.cat([labels, told, ~labels])).float()
+    return logits[: len(real)], logits[len(real) :]
 
 
 def _of_drawn(D: nn.Module, real: Tensor, fake: Tensor, *labels: Tensor) -> Tensor:
     """Return D's logits of drawn pictures (B, 1): beside real ones, as in D's own step, if it has batch norm."""
     if any(isinstance(module, _BatchNorm) for module in D.modules()):
-        return judged(D, real, fake, *labels)[1]
+        return judged(D, real, fake, *labels)[1][: len(fake)]
     return D(fake, *labels[1:]).float()
 
 

@@ -35,8 +35,9 @@ from tests.benchmarks import sweeps
 from tests.benchmarks.cvae_parts import flipped, plain, sharpness
 from tests.benchmarks.latent_subject import apart
 
-STEPS, FINE_STEPS = 800, 400
-SMALL = {"task": "smiling", "width": 16, "latent_dim": 32, "lr": 2e-3}
+STEPS, FINE_STEPS = 600, 300
+SMALL = {"task": "smiling", "width": 16, "latent_dim": 32, "lr": 2e-3, "hole": 20.0}
+FINE = {"task": "smiling", "hole": 20.0, "width_D": 16}
 MOUTH = "smiling"  # the task whose holes all cells fill
 PRECISION, POINTS = "bf16", 40
 
@@ -75,24 +76,24 @@ def _first(**changed: Any) -> Setting:
 
 
 def _fine(**changed: Any) -> Setting:
-    return Setting({"task": "smiling"} | changed, FINE_STEPS, "base", "fine-tuned")
+    return Setting(FINE | changed, FINE_STEPS, "base", "fine-tuned")
 
 
 SETTINGS = {
     "base": _first(),
-    "fine-tuned": Setting({"task": "smiling"}, FINE_STEPS, "base", "base"),
+    "fine-tuned": Setting(FINE, FINE_STEPS, "base", "base"),
+    "hole 1": _first(hole=1.0),
     "KL 0.01": _first(kl=0.01),
     "KL 0.1": _first(kl=0.1),
     "KL 10": _first(kl=10.0),
     "KL 100": _first(kl=100.0),
+    "mean reduction": _first(kl=3.0 * 64 * 64),  # as if the error were a mean over the pixels
     "label off": _first(task="general", masks="smiling"),
     "random rectangles": _first(masks="general-big"),
     "halved variance": Setting(SMALL, halved=True),
     "no warm-up": _fine(warm_up=0.0),
     "adversarial from step 0": Setting(
-        {key: value for key, value in SMALL.items() if key != "lr"} | {"adversarial": 10.0, "lr": 2e-3, "warm_up": 0.0},
-        STEPS + FINE_STEPS,
-        against="fine-tuned",
+        SMALL | FINE | {"adversarial": 10.0, "warm_up": 0.0}, STEPS + FINE_STEPS, against="fine-tuned"
     ),
     "D sees composites": _fine(composite=True),
     "flipped labels": _fine(composite=True, flip=0.5),
@@ -227,6 +228,9 @@ def measured(sweep: Sweep, net: ConditionalVAE, part: ImageSet) -> tuple[dict[st
         for label, name in {True: "with", False: "without"}.items():
             told = subjects.pasted(subjects.drawn(net, images, holes, label), images, holes)
             found[name] = flipped(subject.sees(told, task.label), truth, label)
+        other = subjects.pasted(subjects.drawn(net, images, holes, ~truth), images, holes)
+        far = subjects.hole_l1(other, subjects.counterfactual(part, task.label), holes)
+        found["hole_l1, flipped truth"] = sweeps.bootstrapped({"": far})[""]
     return found, errors
 
 

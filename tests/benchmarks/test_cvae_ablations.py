@@ -28,7 +28,8 @@ def tiny(setting):
 def sweep(tmp_path):
     drawn = faces.sample(0, torch.arange(170))
     part = np.array([0] * 20 + [1] * 140 + [2] * 10, dtype=np.uint8)
-    more = {"partition": part, "name": "toyfaces"}
+    files = np.array([f"toyfaces-0-{number:07d}" for number in range(170)])
+    more = {"partition": part, "files": files, "name": "toyfaces"}
     images = ImageSet(drawn.images, drawn.attributes, faces.ATTRIBUTES, drawn.landmarks, **more)
     torch.manual_seed(0)
     judge = AttributeClassifier(len(faces.ATTRIBUTES), width=2).eval()
@@ -79,6 +80,7 @@ def test_a_cell_is_trained_once_and_compared_picture_by_picture(sweep, tmp_path,
     assert high["hole_l1 minus"]["mean"] == pytest.approx(difference, abs=1e-4)
     assert "hole_l1 minus" not in base
     assert set(base["with"]) == {"flipped", "kept"}
+    assert base["hole_l1, flipped truth"]["low"] > 0
     assert {"recon", "kl", "active", "step"} <= cells["base"]["curves"].keys()
     assert {"loss_d", "gradient_adversarial"} <= cells["fine-tuned"]["curves"].keys()
     monkeypatch.setattr(cvae_ablations, "fit", None)  # would fail if anything was trained again

@@ -234,7 +234,7 @@ def test_a_share_is_drawn_with_the_other_label_for_a_d_that_is_told_labels():
     torch.manual_seed(3)
     values = cvae_fine_step(training, batch)
     assert torch.equal(told[1], turned)
-    assert torch.equal(seen[0], torch.cat([own, turned]))  # real pictures with their own labels
+    assert torch.equal(seen[0], torch.cat([own, turned, ~own]))  # real pictures with their own, and with wrong labels
     assert torch.equal(seen[1], turned)
     truth = batch.images[2:] * 0.5 + 0.5  # what has the other label has no truth
     torch.testing.assert_close(values["recon"], variational.bce_reconstruction(found.logits[2:], truth))
