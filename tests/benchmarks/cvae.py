@@ -156,8 +156,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, bench: Bench, done: dict[str, Any]) -> None:
-    """Write the record: the headlines, and all parts in their order."""
-    parts = {name: done[name] for name in bench.parts if name in done}
+    """Write the record: the headlines, and all parts in their order, those of a set that is not at hand among them."""
+    order = {name: place for place, name in enumerate(dict.fromkeys([*PARTS, *bench.parts]))}
+    parts = dict(sorted(done.items(), key=lambda entry: order.get(entry[0], len(order))))
     about = {"codes": "one drawn for each picture", "intervals": "95 %; Wilson for shares, bootstrap for means"}
     seconds, told = sum(entry["seconds"] for entry in parts.values()), headlines(parts)
     record = results.record("benchmark", parameters=about, seconds=seconds, metrics=told, parts=parts)

@@ -35,7 +35,7 @@ from tests.benchmarks import sweeps
 from tests.benchmarks.cvae_parts import flipped, plain, sharpness
 from tests.benchmarks.latent_subject import apart
 
-STEPS, FINE_STEPS = 600, 300
+STEPS, FINE_STEPS = 500, 250
 SMALL = {"task": "smiling", "width": 16, "latent_dim": 32, "lr": 2e-3, "hole": 20.0}
 FINE = {"task": "smiling", "hole": 20.0, "width_D": 16}
 MOUTH = "smiling"  # the task whose holes all cells fill

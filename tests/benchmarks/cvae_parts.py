@@ -261,7 +261,7 @@ def samples(subject: Subject, *, n: int, generator: str) -> Figures:
         with torch.no_grad():
             kinds[f"VAE, {stage}"] = torch.cat([net.decode(part) for part in z.split(subjects.TOGETHER)])
         kinds[f"VAE, {stage}, drawn anew"] = drawn(net, real, None, None)
-    G = checkpoints.load(generator)
+    G = checkpoints.load(checkpoints.of_run(generator, ("dcgan-g",)) or generator)
     z = latents_of(G).noise(G.latent_dim)(n, torch.Generator().manual_seed(2))
     with torch.no_grad():
         kinds["DCGAN"] = torch.cat([G(part) for part in z.split(subjects.TOGETHER)])

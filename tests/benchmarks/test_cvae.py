@@ -239,6 +239,9 @@ def test_what_is_on_file_is_not_made_again(bench, tmp_path):
     assert len(calls) == 1
     cvae.run(replace(bench, parts={"units": cvae.Part(measure, "toyfaces", {"n": 4})}), out, ["units"])
     assert results.read(out)["parts"]["units"]["figures"] == {"figure": 2}
+    other = replace(bench, parts={"toyfaces: judge": cvae.Part(measure, "toyfaces", {"n": 4})})
+    cvae.run(other, out, ["toyfaces: judge"])
+    assert list(results.read(out)["parts"]) == ["toyfaces: judge", "units"]  # nothing is lost
 
 
 def test_the_plain_step_and_ours_are_timed(bench):
