@@ -63,6 +63,17 @@ weights: $(INSTALLED) ## train the shipped weights anew (three hours on two core
 		train $$set approxnet 20000; train $$set refiner 5500 approximator=runs/weights/$$set-approxnet; \
 		again $$set refiner refiner-2 2200 1e-3; done; \
 	again toyfaces refiner-2 refiner-3 1200 5e-4; again toycars refiner-2 refiner-3 1900 1e-3; \
+	vae() { \
+		$(BIN)/nblib train cvae --task $$1 --steps $$2 --lr 2e-3 --set width=16 --set latent_dim=32 $$4 \
+			--out runs/cvae/toyfaces-$$1 --resume; \
+		$(BIN)/nblib train cvae-fine --steps $$3 --lr 5e-4 --set lr_D=4e-4 --set width_D=16 $$4 $$5 \
+			--set start=runs/cvae/toyfaces-$$1 --out runs/cvae/toyfaces-$$1-fine --resume; \
+		for end in safetensors json; do \
+			cp runs/cvae/toyfaces-$$1-fine/weights/cvae-fine.$$end data/checkpoints/toyfaces/cvae-$$1.$$end; done; }; \
+	vae smiling 3500 1500 "--set hole=20" "--set composite=true --set flip=0.5 --set adversarial=200"; \
+	vae glasses-remover 4000 800 "" "--set flip=0.5 --set adversarial=40"; \
+	vae general 2200 300 "--set hole=20" "--set composite=true --set adversarial=50"; \
+	vae general-big 1400 300 "--set hole=20" "--set composite=true --set adversarial=50"; \
 	$(BIN)/python -m nblib.judges
 
 clean: ## remove what runs and builds left; keeps data/
