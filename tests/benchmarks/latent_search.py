@@ -1,10 +1,10 @@
 """What a latent search is worth, part by part: what it recovers, how fast, beside others, and what its terms add.
 
-``python -m tests.benchmarks.latent_search`` writes ``data/benchmarks/latent-search.json`` after every part; `PARTS`
-says what they are. A part on file that was made with the same weights, pictures and options is not made again. CelebA
-takes ``--root DIR --generator RUN``; encoders and Context Encoders are found beside a generator (``toyfaces/encoder``)
-or named by ``--encoder RUN`` and ``--context-encoder RUN``. Processes that share the parts may write into the same
-record: each reads it anew before it writes.
+``python -m tests.benchmarks.latent_search`` writes ``data/benchmarks/latent-search.json`` after every part, and the
+README's table at the end; `PARTS` says what they are. A part on file that was made with the same weights, pictures and
+options is not made again. CelebA takes ``--root DIR --generator RUN``; encoders and Context Encoders are found beside a
+generator (``toyfaces/encoder``) or named by ``--encoder RUN`` and ``--context-encoder RUN``. Processes that share the
+parts may write into the same record: each reads it anew before it writes.
 
 All parts but "batch" run on one thread, and their seconds say little where others are at work. "batch" is a timing, on
 all cores: run it alone on a quiet machine (its record holds the load just before).
@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 
-from nblib import datasets, paths, results
+from nblib import datasets, paths, refresh, results
 from nblib.datasets.imageset import ImageSet
+from nblib.files import whole_file
 from tests.benchmarks import latent_parts, latent_subject, sweeps
 from tests.benchmarks.latent_subject import Subject
 
@@ -204,6 +205,51 @@ def write(path: Path, bench: Bench, done: dict[str, Any]) -> None:
     sweeps.write_dense(path, results.record("benchmark", metrics=told, parts=parts, **how))
 
 
+def table(parts: dict[str, Any]) -> str:
+    """Return the README's table of what is on file, a row for each figure whose part is there."""
+    rows = {
+        "samples of G recovered with 30 dB in the hole: 1,000 steps, 4 starts": ("own", _recovered),
+        "steps from an encoder's guess, preconditioned, to where 1,000 plain steps from anywhere end": (
+            "warm-start",
+            lambda told: str(told["reaches plain's end"]["warm, preconditioned"]["median of curves"]),
+        ),
+        "64 searches as one batch, times as fast as one by one, bf16 and fp32": (
+            "batch",
+            lambda told: f"{told['bf16']['ratio']:.1f} and {told['fp32']['ratio']:.1f}",
+        ),
+        "toy faces, PSNR in the hole minus biharmonic's: from anywhere, 300 steps": ("toyfaces", _ahead),
+        "toy faces, as the inpainter does it: from a guess, 150 preconditioned steps": ("toyfaces-warm", _ahead),
+        "toy cars, from anywhere": ("toycars", _ahead),
+        "real faces, PSNR in the hole: latent search": ("celeba", lambda told: _psnr(told, "latent-search")),
+        "real faces: the mean of both starts' pictures": (
+            "celeba",
+            lambda told: _psnr(told, "latent-search, mean of its starts"),
+        ),
+        "real faces: biharmonic": ("celeba", lambda told: _psnr(told, "biharmonic")),
+        "real faces: Context Encoder": ("celeba", lambda told: _psnr(told, "context-encoder")),
+        "real faces, nothing hidden: the nearest picture that G has": ("celeba-gap", _nearest),
+    }
+    lines = ["| the middle of the picture hidden | |", "|---|---|"]
+    lines += [f"| {what} | {tell(parts[part]['figures'])} |" for what, (part, tell) in rows.items() if part in parts]
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def _recovered(told: dict[str, Any]) -> str:
+    return sweeps.spanned(told["steps, restarts"]["1000"]["4"]["share"], 100, 0) + " %"
+
+
+def _ahead(told: dict[str, Any]) -> str:
+    return "+" + sweeps.spanned(told["differences"]["latent-search minus biharmonic"]["hole_psnr"], 1, 2) + " dB"
+
+
+def _psnr(told: dict[str, Any], method: str) -> str:
+    return sweeps.spanned(told["methods"][method]["hole_psnr"], 1, 2) + " dB"
+
+
+def _nearest(told: dict[str, Any]) -> str:
+    return sweeps.spanned(told["test pictures"]["nothing hidden"]["hole_psnr"], 1, 2) + " dB"
+
+
 def picked(bench: Bench, names: str | None) -> list[str]:
     """Return the parts that are named, in their order; of no names, all for which there is what they need.
 
@@ -260,6 +306,11 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     run(bench, given.out, chosen)
+    readme = paths.REPOSITORY / "README.md"
+    if given.out == parser.get_default("out"):
+        text = refresh.between_marks(readme.read_text(encoding="utf-8"), "latent", table(read(given.out)))
+        with whole_file(readme) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

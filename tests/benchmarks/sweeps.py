@@ -73,3 +73,15 @@ def write_dense(path: Path, record: dict[str, Any]) -> None:
 def rounded(value: float) -> float:
     """Return a number to five digits: a record is read by people too."""
     return float(f"{value:.5g}")
+
+
+def spanned(span: dict[str, float], times: float, digits: int) -> str:
+    """Return an interval in words, multiplied.
+
+    Examples
+    --------
+    >>> spanned({"mean": 0.97, "low": 0.893, "high": 0.991}, 100, 0)
+    '97 [89, 99]'
+    """
+    mean, low, high = (f"{times * span[end]:.{digits}f}" for end in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"

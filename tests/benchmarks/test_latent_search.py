@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from nblib import checkpoints, results
+from nblib import checkpoints, paths, results
 from nblib.datasets.imageset import ImageSet
 from nblib.images import signed_to_uint8
 from nblib.networks import dcgan
@@ -320,6 +320,25 @@ def test_deviations_are_told_apart_by_the_hole(bench, monkeypatch):
     assert psnr["best"] >= psnr["chosen"]
     assert psnr["mean"] == pytest.approx(20, abs=0.3)
     assert psnr["average picture"] == pytest.approx(20 + 20 * np.log10(2), abs=0.5)  # four independent errors
+
+
+def test_the_readmes_table_tells_what_is_on_file():
+    span = {"mean": 3.163, "low": 2.8268, "high": 3.4858}
+    sheet = {"hole_psnr": span | {"mean": 18.0}}
+    warm = {"differences": {"latent-search minus biharmonic": {"hole_psnr": span}}}
+    own = {"steps, restarts": {"1000": {"4": {"share": {"mean": 0.97, "low": 0.893, "high": 0.991}}}}}
+    names = ("latent-search", "latent-search, mean of its starts", "biharmonic", "context-encoder")
+    parts = {"toyfaces-warm": warm, "own": own, "celeba": {"methods": dict.fromkeys(names, sheet)}}
+    told = latent_search.table({name: {"figures": figures} for name, figures in parts.items()})
+    assert "| +3.16 [2.83, 3.49] dB |" in told
+    assert "| 97 [89, 99] % |" in told
+    assert told.count("| 18.00 [2.83, 3.49] dB |") == 4
+    assert told.count("\n| ") == 7  # nothing of parts that are not there
+
+
+def test_the_readme_says_what_the_record_says():
+    text = (paths.REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert latent_search.table(latent_search.read(paths.benchmarks_dir() / "latent-search.json")) in text
 
 
 def test_shares_and_differences_have_intervals():
