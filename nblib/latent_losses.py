@@ -40,8 +40,8 @@ def context_weights(masks: Tensor, window: int = 7, floor: float = 0.02) -> Tens
     Parameters
     ----------
     masks : Tensor, bool (B, 1, H, W)
-        True = hole. [1]_ writes M = 1 for *known* pixels; turned round by mistake, W is 0 at the rim of the hole and
-        the search looks anywhere but there.
+        True = hole. [1]_ writes M = 1 for *known* pixels; turned round by mistake, W is least at the rim of the hole,
+        and the search looks elsewhere first.
     window : int, default 7
         Side of the neighbourhood, odd; at the picture's border, the part of it that lies inside.
     floor : float, default 0.02

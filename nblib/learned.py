@@ -31,7 +31,7 @@ def latent_search(
     name: str = SEARCH,
     blend: bool = True,
     restarts: int = 2,
-    steps: int = 150,
+    steps: int | None = None,
     spread: float = 0.2,
     preconditioned: bool = True,
     **options,
@@ -49,13 +49,15 @@ def latent_search(
     name : str, default "latent-search"
     blend : bool, default True
         Let Poisson blending adjust the filling to the rim; False pastes it as it is.
-    restarts, steps : int, default 2 and 150
-        Starts per image, and steps of each.
+    restarts : int, default 2
+        Starts per image.
+    steps : int, optional
+        Of each start; by default 150 with a preconditioner and 300 without.
     spread : float, default 0.2
         Standard deviation of what is added to the encoder's guess, drawn for each start.
     preconditioned : bool, default True
-        Take steps by how much they change the picture (`nblib.sensitivity`): for 150 steps as good as 300 without. It
-        is measured once, at the first call.
+        Take steps by how much they change the picture (`nblib.sensitivity`), which is measured once, at the first call;
+        not for a G that draws by class. Another preconditioner can be among the options.
     **options
         Of `nblib.latent.search`: ``lr``, ``prior_weight``, ``labels`` …
 
@@ -77,12 +79,13 @@ def latent_search(
     """
     if spread < 0:
         raise ValueError(f"spread={spread}: a standard deviation, at least 0")
-    latents = options.pop("latents", None) or latents_of(G)
+    latents, own = options.pop("latents", None) or latents_of(G), options.pop("preconditioner", None)
+    measuring = preconditioned and own is None and options.get("labels") is None  # by class, G wants more than z
+    steps = (150 if measuring or own is not None else 300) if steps is None else steps
 
     @functools.cache
     def matrix() -> Tensor | None:
-        plain = not preconditioned or "labels" in options  # by class, G wants more than z
-        return None if plain else preconditioner(sensitivity(G, latents=latents))
+        return preconditioner(sensitivity(G, latents=latents)) if measuring else own
 
     def found(images: Tensor, masks: Tensor, generator: Generator | None, **more) -> Found:
         starts = None

@@ -67,12 +67,12 @@ def sensitivity(
     device, total = next(G.parameters()).device, 0.0
     for count in [TOGETHER] * (samples // TOGETHER) + [samples % TOGETHER] * bool(samples % TOGETHER):
         z = latents.noise(G.latent_dim)(count, generator).to(device)
-        with evaluating(G), torch.enable_grad():
+        with evaluating(G), torch.enable_grad(), torch.autocast(device.type, enabled=False):
             z.requires_grad_()
             drawn = G(z).float()
             r = torch.randn(drawn.shape, generator=generator).to(device)
             (slope,) = torch.autograd.grad((drawn * r).sum(), z)  # J^T r of each sample, (count, latent_dim)
-        total = total + slope.T @ slope
+            total = total + slope.T @ slope
     return total / samples
 
 
@@ -80,8 +80,8 @@ def preconditioner(M: Tensor, *, power: float = 0.25, ridge: float = 0.1) -> Ten
     """Return P = (M / m + ridge)^-power, m the mean eigenvalue of M, scaled to a mean eigenvalue of 1.
 
     `nblib.latent.search` multiplies the gradient and Adam's step by it, each once: so a power of 1/4 divides steps by
-    the root of M, that is by how much they change the picture. A power of 1/2, Newton's, overshoots: M is a mean over
-    the whole latent space, and Adam evens out as well.
+    the root of M, that is by how much they change the picture, in directions well above the ridge; below, all alike. A
+    power of 1/2, Newton's, overshoots: M is a mean over the whole latent space, and Adam evens out as well.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def preconditioner(M: Tensor, *, power: float = 0.25, ridge: float = 0.1) -> Ten
     Raises
     ------
     ValueError
-        If M is not square and symmetric, `power` is negative or `ridge` not positive.
+        If M is not square and symmetric or all 0, `power` is negative or `ridge` not positive.
 
     Examples
     --------
@@ -106,6 +106,8 @@ def preconditioner(M: Tensor, *, power: float = 0.25, ridge: float = 0.1) -> Ten
         raise ValueError(f"M of shape {tuple(M.shape)}: a symmetric (latent_dim, latent_dim) matrix, as of sensitivity")
     if not (math.isfinite(power) and power >= 0 and ridge > 0):
         raise ValueError(f"power={power}, ridge={ridge}: at least 0, and above 0")
+    if not M.any():
+        raise ValueError("M is all 0: nothing in the latent space changes the picture")
     values, vectors = torch.linalg.eigh(M.double())
     scales = (values.clamp_min(0) / values.mean() + ridge) ** -power  # (latent_dim,)
     return ((vectors * (scales / scales.mean())) @ vectors.T).to(M.dtype)

@@ -82,7 +82,7 @@ def test_an_image_alone_and_in_a_batch_gives_the_same(G, D):
 
 
 def test_with_a_preconditioner_it_arrives_sooner_and_still_alone_as_in_a_batch(G):
-    """Of a generator to which one direction matters most that is no latent number's own: those Adam evens out itself."""
+    """Of a generator to which a direction matters most that is no latent number's own: those Adam evens out itself."""
     turn, _ = torch.linalg.qr(torch.randn(LATENT, LATENT, generator=seeded(5)))
     stretch = turn @ torch.diag(torch.tensor([4.0] + [0.2] * (LATENT - 1))) @ turn.T
     scaled = copy.deepcopy(G)

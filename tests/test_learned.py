@@ -73,6 +73,8 @@ def test_steps_are_conditioned_unless_that_is_not_wanted(G, monkeypatch):
     assert seen[0] is seen[1]  # measured once
     assert seen[0].shape == (6, 6)
     assert seen[2:] == [None, None]
+    latent_search(G, steps=2, preconditioner=torch.eye(6))(images, masks, generator=seeded())
+    assert torch.equal(seen[4], torch.eye(6))
 
 
 def test_blending_gets_the_picture_as_the_generator_drew_it(G):

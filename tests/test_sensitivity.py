@@ -40,6 +40,15 @@ def test_it_is_the_mean_square_of_the_derivative():
     assert not found.requires_grad
 
 
+def test_it_is_measured_in_full_precision_whoever_calls():
+    G = dcgan.Generator(5, width=4, size=8)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = sensitivity(G, samples=70)
+    assert torch.equal(rough, sensitivity(G, samples=70))
+    other = sensitivity(G, samples=70, generator=seeded(9))
+    assert not torch.equal(other, rough)
+
+
 def test_it_leaves_the_generator_as_it_was_and_says_the_same_twice():
     G = dcgan.Generator(5, width=4, size=8).train()
     before = [value.clone() for value in G.state_dict().values()]
@@ -66,7 +75,8 @@ def test_powers_and_ridges():
     assert_close(preconditioner(M, power=0.0), torch.eye(3))
     flat = preconditioner(M, ridge=1e6)
     assert_close(flat, torch.eye(3), atol=1e-4, rtol=0)
-    assert torch.equal(preconditioner(M), preconditioner(M).T)
+    turn, _ = torch.linalg.qr(torch.randn(3, 3, generator=seeded(2)))
+    assert_close(preconditioner(turn @ M @ turn.T), turn @ preconditioner(M) @ turn.T, atol=1e-5, rtol=1e-4)
     dead = preconditioner(torch.diag(torch.tensor([1.0, 1.0, 0.0])))  # a number that G does not use
     assert dead.isfinite().all()
 
@@ -76,6 +86,7 @@ def test_powers_and_ridges():
     [
         (torch.eye(3)[:2], {}, r"\(2, 3\): a symmetric"),
         (torch.ones(3, 3).triu(), {}, "a symmetric"),
+        (torch.zeros(3, 3), {}, "M is all 0"),
         (torch.eye(3), {"power": -1.0}, r"power=-1\.0"),
         (torch.eye(3), {"ridge": 0.0}, r"ridge=0\.0"),
     ],

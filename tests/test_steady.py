@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nblib.networks import dcgan
-from nblib.steady import evaluating, row_by_row
+from nblib.steady import evaluating, row_by_row, times
 
 
 def refuse(as_expected):
@@ -66,3 +66,12 @@ def test_nothing_is_left_behind():
     assert not layer._forward_hooks
     assert not layer._forward_pre_hooks
     assert vars(layer).keys() == before.keys()
+
+
+def test_products_take_each_row_alike_whatever_others_are_there():
+    random = torch.Generator().manual_seed(0)
+    rows, matrix = torch.randn(37, 100, generator=random), torch.randn(100, 100, generator=random)
+    every = times(rows, matrix)
+    torch.testing.assert_close(every, rows @ matrix, rtol=1e-5, atol=1e-4)
+    for count in (1, 2, 5, 16, 23):
+        assert torch.equal(times(rows[:count], matrix), every[:count])

@@ -256,6 +256,8 @@ class GANTraining(Training):
     def prepare(self, batch: Any, *, size: int, rank: int, world: int) -> Any:
         """Return the batch with noise, its own or a rank's share of what is drawn from (seed, step), and mirrored."""
         if self.mirror:
+            if batch.images.ndim != 4:
+                raise ValueError(f"mirror: these are no pictures (B, C, H, W) but {tuple(batch.images.shape)}")
             turned = self.turned(batch.images, size=size, rank=rank, world=world)
             batch = replace(batch, images=torch.where(turned, batch.images.flip(-1), batch.images))
         if getattr(batch, "noise", None) is not None or not hasattr(batch, "noise"):

@@ -1,7 +1,7 @@
 """The parts of `tests.benchmarks.latent_search`: each takes a `Subject` and returns figures.
 
-Where the prior loss is not what is measured, searches go without it: D costs as much as G, and with the usual lambda
-the part "lambda" finds no difference.
+Where only the search is asked about (own samples, weights, shapes, gap, answers), it goes without the prior loss: D
+costs as much as G, and with the usual lambda the part "lambda" finds no difference.
 """
 
 import os
@@ -77,8 +77,8 @@ def warm_start(subject: Subject, *, n: int, plain: int, warm: int) -> Figures:
     images, masks = hidden(subject.pictures("test", n))
     anywhere, guess = subject.noise(n, "warm start"), subject.guesses(images, masks)
     asked = {"plain": (anywhere, plain, None), "short": (anywhere, warm, None), "warm": (guess, warm, None)}
-    matrix = subject.preconditioner
-    asked |= {"short, preconditioned": (anywhere, warm, matrix), "warm, preconditioned": (guess, warm, matrix)}
+    own = subject.preconditioner
+    asked |= {"short, preconditioned": (anywhere, warm, own), "warm, preconditioned": (guess, warm, own)}
     curves, psnr = {}, {}
     for name, (starts, steps, matrix) in asked.items():
         given = {"starts": starts, "steps": steps, "patience": steps + 1, "preconditioner": matrix}

@@ -209,7 +209,7 @@ def table(parts: dict[str, Any]) -> str:
     """Return the README's table of what is on file, a row for each figure whose part is there."""
     rows = {
         "samples of G recovered with 30 dB in the hole: 1,000 steps, 4 starts": ("own", _recovered),
-        "steps from an encoder's guess, preconditioned, to where 1,000 plain steps from anywhere end": (
+        "steps from an encoder's guess, preconditioned, to where 1,000 plain ones from anywhere end (medians)": (
             "warm-start",
             lambda told: str(told["reaches plain's end"]["warm, preconditioned"]["median of curves"]),
         ),
@@ -227,7 +227,7 @@ def table(parts: dict[str, Any]) -> str:
         ),
         "real faces: biharmonic": ("celeba", lambda told: _psnr(told, "biharmonic")),
         "real faces: Context Encoder": ("celeba", lambda told: _psnr(told, "context-encoder")),
-        "real faces, nothing hidden: the nearest picture that G has": ("celeba-gap", _nearest),
+        "real faces, nothing hidden: what the same search finds": ("celeba-gap", _nearest),
     }
     lines = ["| the middle of the picture hidden | |", "|---|---|"]
     lines += [f"| {what} | {tell(parts[part]['figures'])} |" for what, (part, tell) in rows.items() if part in parts]

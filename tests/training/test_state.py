@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -198,3 +199,9 @@ def test_half_of_the_real_pictures_are_mirrored_if_asked(make_training, batches)
     kept = [torch.equal(one, other) for one, other in zip(prepared, batch.images, strict=True)]
     assert 0 < sum(turned) < 16
     assert all(one != other for one, other in zip(turned, kept, strict=True))
+
+
+def test_points_cannot_be_mirrored(make_training, batches):
+    batch = batches.at(0)
+    with pytest.raises(ValueError, match="mirror: these are no pictures"):
+        make_training(mirror=True).prepare(replace(batch, images=batch.images[:, 0, 0]), size=16, rank=0, world=1)
