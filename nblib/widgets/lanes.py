@@ -1,5 +1,6 @@
 """A thread that works through a list of jobs which others may replace at any time."""
 
+import atexit
 import threading
 from collections.abc import Callable
 
@@ -33,6 +34,7 @@ class Lane:
             self._jobs = list(jobs)
             if self._jobs and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._work, name="lane", daemon=True)
+                atexit.register(self._leave)
                 self._thread.start()
 
     def add(self, jobs: list[Job]) -> None:
@@ -45,6 +47,14 @@ class Lane:
             with self._lock:
                 if not self._jobs:
                     self._thread = None  # within the lock: whoever puts a job now starts another thread
+                    atexit.unregister(self._leave)
                     return
                 job = self._jobs.pop(0)
             job()
+
+    def _leave(self) -> None:
+        """Wait for the job that runs: Python aborts if it ends while a thread computes in torch."""
+        with self._lock:
+            self._jobs, thread = [], self._thread
+        if thread is not None:
+            thread.join()

@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -568,3 +569,21 @@ def test_the_script_is_valid(tmp_path):
     module = tmp_path / "painter.mjs"
     shutil.copy(ROOT / "nblib" / "widgets" / "static" / "painter.js", module)
     subprocess.run([node, "--check", str(module)], check=True, capture_output=True)
+
+
+def test_python_may_end_while_a_network_fills():
+    """A thread in torch at the interpreter's end would abort it."""
+    code = """
+import threading
+import torch
+from nblib.widgets.lanes import Lane
+lane, begun = Lane(threading.Condition()), threading.Event()
+def job():
+    begun.set()
+    for _ in range(300):
+        torch.randn(200, 200) @ torch.randn(200, 200)
+lane.put([job, job])
+begun.wait(20)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
