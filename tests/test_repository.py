@@ -84,7 +84,8 @@ def test_links_in_the_documents_lead_somewhere():
 
 
 def test_commands_in_the_documents_exist():
-    from nblib.cli import app, data_app
+    from nblib.cli import app
+    from nblib.cli.pictures import data_app
 
     verbs = {command.callback.__name__ for command in app.registered_commands} | {"data"}
     sub = {command.callback.__name__.removeprefix("data_") for command in data_app.registered_commands}
