@@ -1,4 +1,4 @@
-"""The four tasks of document 004: which part of a face is hidden, and what the answer is told.
+"""The four tasks of document 004, and one more: which part of a face is hidden, and what the answer is told.
 
 ===================  =================================================  ==================
 task                 hidden                                             label
@@ -6,10 +6,15 @@ task                 hidden                                             label
 `general`            a rectangle of 2 to 5 % of the area                -
 `general-big`        a rectangle of 8 to 14 % of the area               -
 `smiling`            a box around the mouth                             ``Smiling``
+`smiling-wide`       one that holds the creases of the cheeks, too      ``Smiling``
 `glasses-remover`    nothing: the whole picture is drawn anew           ``Eyeglasses``
 ===================  =================================================  ==================
 
 Each picture has a rectangle of its own. While training, the label is the picture's own; in use, the wanted one.
+
+The document's mouth box is 14 rows by 24 columns at a fixed place of CelebA's crop. A smile does not end there: of all
+that turns in a drawn face with its smile, a box of that size around the mouth holds 69 %, and one of 20 by 29 holds
+92 % (mean absolute differences, 600 faces). Drawn faces get the wider one for `smiling` as well.
 """
 
 from collections.abc import Mapping
@@ -24,9 +29,10 @@ from nblib import checkpoints
 from nblib import masks as holes
 from nblib.masks import Sampler
 
-MOUTH_BOX = (50, 64, 21, 45)  # rows and columns, half-open, of CelebA's 64x64 crop
-MOUTH = (32.25, 53.0)  # where the mouth is there on average, (x, y): the middle of its corners
-FIXED = ("celeba",)  # sets whose mouth box is the document's, landmarks or not
+MOUTH_BOX = (50, 64, 21, 45)  # the document's: rows and columns, half-open, of CelebA's 64x64 crop
+SMILE_BOX = (43, 63, 18, 47)  # what a smile needs, around a mouth at MOUTH
+MOUTH = (32.25, 53.0)  # where the mouth is in that crop on average, (x, y): the middle of its corners
+FIXED = ("celeba",)  # sets with that crop
 WEIGHTS = ("cvae-fine", "cvae")  # what a run may hold, the better first
 
 
@@ -41,6 +47,8 @@ class Task:
         A sampler of holes as in `nblib.masks`; None: nothing is hidden.
     label : str, default ""
         An attribute of the set, which the decoder is told; "" for none.
+    fixed : callable, optional
+        The sampler for CelebA's crop, if it is another one there.
 
     Examples
     --------
@@ -51,6 +59,7 @@ class Task:
     name: str
     masks: Sampler | None
     label: str = ""
+    fixed: Sampler | None = None
 
     @property
     def keyword(self) -> str:
@@ -58,8 +67,8 @@ class Task:
         return self.label.lower()
 
     def sampler(self, set_name: str) -> Sampler | None:
-        """Return the sampler for a set: CelebA has the document's mouth box, other sets one by their landmarks."""
-        return fixed_mouth_box if self.masks is mouth_box and set_name in FIXED else self.masks
+        """Return the sampler for a set: of `smiling`, CelebA has the document's box, other sets the wide one."""
+        return self.fixed if self.fixed and set_name in FIXED else self.masks
 
 
 def small(n: int, size: int = 64, *, landmarks=None, generator: Generator | None = None, device=None) -> Tensor:
@@ -84,13 +93,13 @@ def small(n: int, size: int = 64, *, landmarks=None, generator: Generator | None
     return holes.rectangles(top, left, height, width, size)
 
 
-def mouth_box(n: int, size: int = 64, *, landmarks: Tensor | None = None, generator=None, device=None) -> Tensor:
-    """Return a box around each mouth, of the size and at the place that the document's has on an average face.
+def smile_box(n: int, size: int = 64, *, landmarks: Tensor | None = None, generator=None, device=None) -> Tensor:
+    """Return a box around each mouth that holds what a smile changes: 20 rows by 29 columns of 64.
 
     Parameters
     ----------
     landmarks : Tensor, float (n, 5, 2), optional
-        In pixels; the last two are the corners of the mouth. Without landmarks it is `fixed_mouth_box`.
+        In pixels; the last two are the corners of the mouth. Without landmarks it lies where CelebA's mouths do.
 
     Raises
     ------
@@ -100,30 +109,34 @@ def mouth_box(n: int, size: int = 64, *, landmarks: Tensor | None = None, genera
     Examples
     --------
     >>> points = torch.tensor([[[22.0, 30.0], [41.0, 30.0], [32.0, 41.0], [25.0, 48.0], [39.0, 48.0]]])
-    >>> box = mouth_box(1, landmarks=points)[0, 0]
+    >>> box = smile_box(1, landmarks=points)[0, 0]
     >>> box.any(1).nonzero().flatten()[[0, -1]].tolist(), box.any(0).nonzero().flatten()[[0, -1]].tolist()
-    ([45, 58], [21, 44])
+    ([38, 57], [18, 46])
     """
     if landmarks is None:
-        return fixed_mouth_box(n, size, generator=generator, device=device)
+        return _boxes(SMILE_BOX, n, size, generator, device)
     if landmarks.shape != (n, 5, 2):
         raise ValueError(f"landmarks {tuple(landmarks.shape)}: a mouth box needs five points each for {n} pictures")
     scale, mouth = size / 64, landmarks[:, 3:].mean(1)  # (n, 2)
-    top, bottom, left, right = (round(edge * scale) for edge in MOUTH_BOX)
+    top, bottom, left, right = (round(edge * scale) for edge in SMILE_BOX)
     sides = [torch.full((n,), side, device=mouth.device) for side in (bottom - top, right - left)]
     x, y = (mouth - torch.tensor(MOUTH, device=mouth.device) * scale).round().long().unbind(1)
     rows, columns = (top + y).clamp(0, size - (bottom - top)), (left + x).clamp(0, size - (right - left))
     return holes.rectangles(rows, columns, *sides, size)
 
 
-def fixed_mouth_box(n: int, size: int = 64, *, landmarks=None, generator=None, device=None) -> Tensor:
+def mouth_box(n: int, size: int = 64, *, landmarks=None, generator=None, device=None) -> Tensor:
     """Return the document's mouth box, rows 50 to 63 and columns 21 to 44 of 64, for every image.
 
     It fits CelebA's crop, where eyes and mouths lie in nearly the same place.
     """
+    return _boxes(MOUTH_BOX, n, size, generator, device)
+
+
+def _boxes(edges: tuple[int, int, int, int], n: int, size: int, generator, device) -> Tensor:
+    """Return the same box for every image; `edges` are rows and columns of 64."""
     device = generator.device if generator is not None else torch.device(device or "cpu")
-    edges = [torch.full((n,), round(edge * size / 64), device=device) for edge in MOUTH_BOX]
-    top, bottom, left, right = edges
+    top, bottom, left, right = (torch.full((n,), round(edge * size / 64), device=device) for edge in edges)
     return holes.rectangles(top, left, bottom - top, right - left, size)
 
 
@@ -132,7 +145,8 @@ TASKS: dict[str, Task] = {
     for task in (
         Task("general", small),
         Task("general-big", holes.big),
-        Task("smiling", mouth_box, "Smiling"),
+        Task("smiling", smile_box, "Smiling", fixed=mouth_box),
+        Task("smiling-wide", smile_box, "Smiling"),
         Task("glasses-remover", None, "Eyeglasses"),
     )
 }

@@ -47,37 +47,41 @@ def test_areas_and_shapes_do_not_depend_on_the_size(size):
     assert shares.max() <= 0.05
 
 
-def test_the_documents_mouth_box():
-    box = tasks.fixed_mouth_box(2)
-    expected = torch.zeros(2, 1, 64, 64, dtype=torch.bool)
-    expected[:, :, 50:64, 21:45] = True
-    assert torch.equal(box, expected)
-    assert torch.equal(tasks.mouth_box(2), expected)  # without landmarks
+def boxed(rows, columns, n=2):
+    expected = torch.zeros(n, 1, 64, 64, dtype=torch.bool)
+    expected[:, :, slice(*rows), slice(*columns)] = True
+    return expected
+
+
+def test_the_boxes_lie_where_celebas_mouths_do():
+    assert torch.equal(tasks.mouth_box(2), boxed((50, 64), (21, 45)))  # the document's
+    wide = boxed((43, 63), (18, 47))
+    assert torch.equal(tasks.smile_box(2), wide)  # without landmarks
     average = torch.tensor([[22.5, 33.5], [41.5, 33.5], [32.0, 43.5], [24.5, 53.0], [40.0, 53.0]]).expand(2, 5, 2)
-    assert torch.equal(tasks.mouth_box(2, landmarks=average), expected)  # on an average face
+    assert torch.equal(tasks.smile_box(2, landmarks=average), wide)  # on an average face
 
 
-def test_the_mouth_box_covers_the_mouths_of_toy_faces():
-    sample = faces.sample(3, torch.arange(120))
-    masks = tasks.mouth_box(120, landmarks=sample.landmarks)
-    mouth = (sample.parsing == faces.LABELS.index("mouth")).unsqueeze(1)
-    assert (mouth & masks).sum() / mouth.sum() > 0.995
-    assert (masks.sum((1, 2, 3)) == 14 * 24).all()  # none is cut off
-    fixed = tasks.fixed_mouth_box(120)
-    assert (mouth & fixed).sum() / mouth.sum() < 0.7  # a box for CelebA's crop would miss them
+def test_the_wide_box_holds_what_a_smile_changes():
+    drawn = faces.factors(3, torch.arange(120))
+    masks, fixed = tasks.smile_box(120, landmarks=faces.landmarks(drawn)), tasks.mouth_box(120)
+    change = (faces.render(drawn).float() - faces.render(faces.flip(drawn, "Smiling")).float()).abs()
+    assert (change * masks).sum() / change.sum() > 0.9
+    assert (masks.sum((1, 2, 3)) == 20 * 29).all()  # none is cut off
+    assert (change * fixed).sum() / change.sum() < 0.6  # the document's, made for CelebA's crop
 
 
-def test_a_mouth_box_stays_in_the_picture_and_grows_with_it():
+def test_a_box_stays_in_the_picture_and_grows_with_it():
     points = torch.tensor([[[0.0, 0.0]] * 5, [[63.0, 63.0]] * 5])
-    assert tasks.mouth_box(2, landmarks=points).sum((1, 2, 3)).tolist() == [14 * 24] * 2
+    assert tasks.smile_box(2, landmarks=points).sum((1, 2, 3)).tolist() == [20 * 29] * 2
     points = torch.tensor([[[64.0, 80.0]] * 5])
-    assert tasks.mouth_box(1, 128, landmarks=points).sum() == 28 * 48
+    assert tasks.smile_box(1, 128, landmarks=points).sum() == 40 * 58
 
 
-def test_celeba_has_the_documents_box_with_landmarks_or_without():
+def test_only_celeba_has_the_documents_box():
     smiling = tasks.find("smiling")
-    assert smiling.sampler("celeba") is tasks.fixed_mouth_box
-    assert smiling.sampler("toyfaces") is tasks.mouth_box
+    assert smiling.sampler("celeba") is tasks.mouth_box
+    assert smiling.sampler("toyfaces") is tasks.smile_box
+    assert tasks.find("smiling-wide").sampler("celeba") is tasks.smile_box
     assert tasks.find("general").sampler("celeba") is tasks.small
     assert tasks.find("glasses-remover").sampler("celeba") is None
 
@@ -94,7 +98,7 @@ def test_wrong_names_and_landmarks():
     with pytest.raises(ValueError, match="no such task"):
         tasks.of_card({"class": "cvae.ConditionalVAE"})
     with pytest.raises(ValueError, match="five points each for 3 pictures"):
-        tasks.mouth_box(3, landmarks=torch.zeros(3, 2, 2))
+        tasks.smile_box(3, landmarks=torch.zeros(3, 2, 2))
 
 
 def test_a_run_gives_its_fine_tuned_weights_first(tmp_path):

@@ -22,7 +22,7 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="How many steps.")] = None,
     epochs: Annotated[float | None, typer.Option(help="How many times through the training pictures.")] = None,
     minutes: Annotated[float | None, typer.Option(help="How long; the first limit that is reached ends it.")] = None,
-    task: Annotated[str | None, typer.Option(help="Of cvae: general, general-big, smiling or glasses-remover.")] = None,
+    task: Annotated[str | None, typer.Option(help="Of cvae: general, general-big, smiling, smiling-wide …")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     seed: Seed = 0,

@@ -39,6 +39,7 @@ HOLES = {
     "general": "small rectangle",
     "general-big": "large rectangle",
     "smiling": "mouth box",
+    "smiling-wide": "wide mouth box",
     "glasses-remover": "nothing hidden",
 }
 SEEDS = 2**53 - 1  # what a browser counts exactly

@@ -116,7 +116,7 @@ def test_tasks_bring_their_holes_and_labels():
     assert shares["glasses-remover"] is None
     assert shares["general"].max() <= 0.05
     assert shares["general-big"].min() >= 0.08
-    assert torch.equal(shares["smiling"], torch.full((8,), 14 * 24 / 4096))
+    assert torch.equal(shares["smiling"], torch.full((8,), 20 * 29 / 4096))
 
 
 def test_holes_of_another_kind_can_be_asked_for():
