@@ -83,7 +83,7 @@ def small(n: int, size: int = 64, *, landmarks=None, generator: Generator | None
     >>> 0.02 <= shares.min().item() and shares.max().item() <= 0.05
     True
     """
-    device = generator.device if generator is not None else torch.device(device or "cpu")
+    device = _device(generator, device)
     chance = torch.rand(4, n, generator=generator, device=device)
     lowest, highest = round(size * 8 / 64), round(size * 17 / 64)
     height = lowest + (chance[0] * (highest - lowest + 1)).long()
@@ -93,13 +93,22 @@ def small(n: int, size: int = 64, *, landmarks=None, generator: Generator | None
     return holes.rectangles(top, left, height, width, size)
 
 
-def smile_box(n: int, size: int = 64, *, landmarks: Tensor | None = None, generator=None, device=None) -> Tensor:
-    """Return a box around each mouth that holds what a smile changes: 20 rows by 29 columns of 64.
+def around_mouths(
+    box: tuple[int, int, int, int], n: int, size: int = 64, *, landmarks: Tensor | None = None, device=None
+) -> Tensor:
+    """Return a box for each mouth, where `box` lies around a mouth at `MOUTH`.
 
     Parameters
     ----------
+    box : tuple of int
+        Rows and columns of 64, half-open.
     landmarks : Tensor, float (n, 5, 2), optional
-        In pixels; the last two are the corners of the mouth. Without landmarks it lies where CelebA's mouths do.
+        In pixels; the last two are the corners of the mouth. Without landmarks every box lies where `box` says.
+
+    Returns
+    -------
+    Tensor, bool (n, 1, size, size)
+        A box that would leave the picture is moved into it.
 
     Raises
     ------
@@ -109,20 +118,25 @@ def smile_box(n: int, size: int = 64, *, landmarks: Tensor | None = None, genera
     Examples
     --------
     >>> points = torch.tensor([[[22.0, 30.0], [41.0, 30.0], [32.0, 41.0], [25.0, 48.0], [39.0, 48.0]]])
-    >>> box = smile_box(1, landmarks=points)[0, 0]
-    >>> box.any(1).nonzero().flatten()[[0, -1]].tolist(), box.any(0).nonzero().flatten()[[0, -1]].tolist()
-    ([38, 57], [18, 46])
+    >>> mask = around_mouths(MOUTH_BOX, 1, landmarks=points)[0, 0]
+    >>> mask.any(1).nonzero().flatten()[[0, -1]].tolist(), mask.any(0).nonzero().flatten()[[0, -1]].tolist()
+    ([45, 58], [21, 44])
     """
+    top, bottom, left, right = (round(edge * size / 64) for edge in box)
+    height, width = (torch.full((n,), side, device=device) for side in (bottom - top, right - left))
     if landmarks is None:
-        return _boxes(SMILE_BOX, n, size, generator, device)
+        return holes.rectangles(torch.full_like(height, top), torch.full_like(width, left), height, width, size)
     if landmarks.shape != (n, 5, 2):
         raise ValueError(f"landmarks {tuple(landmarks.shape)}: a mouth box needs five points each for {n} pictures")
-    scale, mouth = size / 64, landmarks[:, 3:].mean(1)  # (n, 2)
-    top, bottom, left, right = (round(edge * scale) for edge in SMILE_BOX)
-    sides = [torch.full((n,), side, device=mouth.device) for side in (bottom - top, right - left)]
-    x, y = (mouth - torch.tensor(MOUTH, device=mouth.device) * scale).round().long().unbind(1)
+    mouth = landmarks[:, 3:].to(height.device).mean(1)  # (n, 2)
+    x, y = (mouth - torch.tensor(MOUTH, device=height.device) * (size / 64)).round().long().unbind(1)
     rows, columns = (top + y).clamp(0, size - (bottom - top)), (left + x).clamp(0, size - (right - left))
-    return holes.rectangles(rows, columns, *sides, size)
+    return holes.rectangles(rows, columns, height, width, size)
+
+
+def smile_box(n: int, size: int = 64, *, landmarks: Tensor | None = None, generator=None, device=None) -> Tensor:
+    """Return a box around each mouth that holds what a smile changes, 20 rows by 29 columns of 64."""
+    return around_mouths(SMILE_BOX, n, size, landmarks=landmarks, device=_device(generator, device))
 
 
 def mouth_box(n: int, size: int = 64, *, landmarks=None, generator=None, device=None) -> Tensor:
@@ -130,14 +144,11 @@ def mouth_box(n: int, size: int = 64, *, landmarks=None, generator=None, device=
 
     It fits CelebA's crop, where eyes and mouths lie in nearly the same place.
     """
-    return _boxes(MOUTH_BOX, n, size, generator, device)
+    return around_mouths(MOUTH_BOX, n, size, device=_device(generator, device))
 
 
-def _boxes(edges: tuple[int, int, int, int], n: int, size: int, generator, device) -> Tensor:
-    """Return the same box for every image; `edges` are rows and columns of 64."""
-    device = generator.device if generator is not None else torch.device(device or "cpu")
-    top, bottom, left, right = (torch.full((n,), round(edge * size / 64), device=device) for edge in edges)
-    return holes.rectangles(top, left, bottom - top, right - left, size)
+def _device(generator: Generator | None, device) -> torch.device:
+    return generator.device if generator is not None else torch.device(device or "cpu")
 
 
 TASKS: dict[str, Task] = {
