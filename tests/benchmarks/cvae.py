@@ -55,6 +55,7 @@ def _of(data: str, generator: str, n: int | None = None) -> dict[str, Part]:
     return {
         f"{data}: judge": Part(cvae_parts.judged, data, {"n": n, "attributes": ["Smiling", "Eyeglasses"]}, ()),
         f"{data}: smiles": Part(cvae_parts.smiles, data, {"n": n}, ("smiling",)),
+        f"{data}: boxes": Part(cvae_parts.boxes, data, {"n": n}, ()),
         f"{data}: glasses": Part(cvae_parts.glasses, data, {"n": n}, ("glasses-remover",)),
         f"{data}: units": Part(cvae_parts.units, data, {"n": n}),
         f"{data}: fine-tuning": Part(cvae_parts.fine_tuned, data, {"n": n}),
@@ -68,6 +69,7 @@ def _of(data: str, generator: str, n: int | None = None) -> dict[str, Part]:
 PARTS = {
     **_of(FACES, "toyfaces/dcgan-g"),
     **_of(CELEBA, "runs/celeba-dcgan"),
+    f"{CELEBA}: smiles, wide": Part(cvae_parts.smiles, CELEBA, {"n": None, "task": "smiling-wide"}, ("smiling-wide",)),
     "step": Part(cvae_step.timed, FACES, {"batch_size": 128, "turns": 3, "threads": 2, "pictures": 202_599}, ()),
 }
 

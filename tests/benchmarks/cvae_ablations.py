@@ -148,7 +148,7 @@ def slug(sweep: Sweep, name: str) -> str:
     setting = sweep.settings[name]
     told = {"options": setting.options, "steps": setting.steps, "halved": setting.halved, "precision": PRECISION}
     told |= {"start": slug(sweep, setting.start) if setting.start else "", "recipe": setting.recipe}
-    told |= {"data": sweep.images.name, "pictures": len(sweep.images), "limit": sweep.limit}
+    told |= {"box": tasks.SMILE_BOX, "data": sweep.images.name, "pictures": len(sweep.images), "limit": sweep.limit}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     return f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}-{digest[:8]}"
 

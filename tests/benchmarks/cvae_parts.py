@@ -16,6 +16,7 @@ from tests.benchmarks import sweeps
 from tests.benchmarks.cvae_subject import Subject, drawn, hole_l1, pasted, ratio
 from tests.benchmarks.latent_subject import apart, share
 
+SMILE = "Smiling"
 LABELS = {True: "with", False: "without"}
 ON_HOLES = ("hole_l1", "hole_psnr", "box_ssim", "seam")
 EYES = (26, 42, 12, 52)  # rows and columns that glasses may cover on an average face: not counted as "the rest"
@@ -45,25 +46,25 @@ def flipped(sees: Tensor, truth: Tensor, label: bool) -> Figures:
     return {"flipped": share(agrees[truth != label]), "kept": share(agrees[truth == label])}
 
 
-def smiles(subject: Subject, *, n: int | None) -> Figures:
+def smiles(subject: Subject, *, n: int | None, task: str = "smiling") -> Figures:
     """Fill mouths with and without a smile: does the judge see it, how far from the truth, what is the ceiling?
 
     The ceilings are what the judge says where the mouth is not drawn by a network: hidden by mid-gray (the rest of the
     face alone), and replaced by the mouth of a real face of the wanted class, where all mouths lie in one place; of
     drawn faces by their own true flipped mouth, from which the fills' errors are measured too.
     """
-    task, part = tasks.find("smiling"), subject.test(n)
-    holes, truth = subjects.holes_of(subject, task.name, part), part.attribute(task.label)
+    part, label = subject.test(n), tasks.find(task).label
+    holes, truth = subjects.holes_of(subject, task, part), part.attribute(label)
     filler = {"biharmonic": subjects.classical("biharmonic", part.images, holes)}
     found: Figures = {"stages": {}, "ceilings": _ceilings(subject, part, holes, truth)}
-    other = subjects.counterfactual(part, task.label) if part.name == subjects.DRAWN else None
+    other = subjects.counterfactual(part, label) if part.name == subjects.DRAWN else None
     own = {"biharmonic": hole_l1(filler["biharmonic"], part.images, holes)}
     far = {} if other is None else {"biharmonic": hole_l1(filler["biharmonic"], other, holes)}
-    for stage in subject.stages(task.name):
-        net, rows = subject.nets[task.name, stage], {}
+    for stage in subject.stages(task):
+        net, rows = subject.nets[task, stage], {}
         fills = {told: pasted(drawn(net, part.images, holes, told), part.images, holes) for told in LABELS}
         for told, name in LABELS.items():
-            rows[name] = flipped(subject.sees(fills[told], task.label), truth, told)
+            rows[name] = flipped(subject.sees(fills[told], label), truth, told)
         own[stage] = hole_l1(_chosen(fills, truth), part.images, holes)
         rows["hole_l1, own label"] = sweeps.bootstrapped({"": own[stage]})[""]
         rows["over biharmonic, own label"] = ratio(own[stage], own["biharmonic"])
@@ -88,10 +89,10 @@ def _chosen(fills: dict[bool, Tensor], labels: Tensor) -> Tensor:
 
 def _ceilings(subject: Subject, part, holes: Tensor, truth: Tensor) -> Figures:
     """Return what the judge sees without a network's help: of each wanted class in faces of the other one."""
-    pictures, attribute = uint8_to_signed(part.images), tasks.find("smiling").label
-    hidden = subject.sees(pictures.masked_fill(holes, 0), attribute)
+    pictures = uint8_to_signed(part.images)
+    hidden = subject.sees(pictures.masked_fill(holes, 0), SMILE)
     mouths = _mouths(part, truth)
-    replaced = subject.sees(torch.where(holes, mouths, pictures), attribute)
+    replaced = subject.sees(torch.where(holes, mouths, pictures), SMILE)
     told = {"rest of the face alone": hidden, "true mouth of the other class": replaced}
     found: Figures = {}
     for name, sees in told.items():
@@ -99,10 +100,28 @@ def _ceilings(subject: Subject, part, holes: Tensor, truth: Tensor) -> Figures:
     return found
 
 
+def boxes(subject: Subject, *, n: int | None) -> Figures:
+    """Compare mouth boxes, the document's and the wide one: the ceilings of each, and how much of a smile it holds.
+
+    The last is known of drawn faces only: the share of all that turns in a picture with its smile.
+    """
+    part, found = subject.test(n), {}
+    truth, change = part.attribute(SMILE), None
+    if part.name == subjects.DRAWN:
+        change = (part.images.float() - subjects.counterfactual(part, SMILE).float()).abs()
+    landmarks = part.landmarks if part.name == subjects.DRAWN else None
+    for name, box in {"the document's": tasks.MOUTH_BOX, "wide": tasks.SMILE_BOX}.items():
+        holes = tasks.around_mouths(box, len(part), part.images.shape[-1], landmarks=landmarks)
+        found[name] = _ceilings(subject, part, holes, truth)
+        if change is not None:
+            found[name]["share of the change"] = sweeps.rounded(((change * holes).sum() / change.sum()).item())
+    return found
+
+
 def _mouths(part, truth: Tensor) -> Tensor:
     """Return for each face a true one of the other class: itself, flipped, if drawn; else some face of that class."""
     if part.name == subjects.DRAWN:
-        return uint8_to_signed(subjects.counterfactual(part, tasks.find("smiling").label))
+        return uint8_to_signed(subjects.counterfactual(part, SMILE))
     rows = torch.empty(len(truth), dtype=torch.int64)
     for label in (True, False):
         givers = (truth == label).nonzero().flatten()
