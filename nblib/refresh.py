@@ -67,19 +67,25 @@ def committed_form(notebook: NotebookNode, measured: dict[str, dict[str, Any]]) 
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags" and value}
-    for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
         cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
         for output in cell.outputs:
             if png := output.get("data", {}).get("image/png"):
                 output.data["image/png"] = packed(png)
-        for counted in (cell, *(output for output in cell.outputs if "execution_count" in output)):
-            counted.execution_count = number
+    renumber(notebook)
     title = notebook.cells[0]
     title.source = between_marks(title.source, "measured", times_line(measured))
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     notebook.metadata["nblib"] = {"stamp": runs.stamp(notebook)}
     return nbformat.from_dict(notebook)
+
+
+def renumber(notebook: NotebookNode) -> None:
+    """Count the code cells of an executed notebook from 1, as if it had been run once from the top."""
+    for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
+        for counted in (cell, *(output for output in cell.outputs if "execution_count" in output)):
+            counted.execution_count = number
 
 
 def packed(png: str) -> str:

@@ -125,9 +125,17 @@ def select(names: list[str]) -> dict[str, Path]:
 
 
 def stamp(notebook: NotebookNode) -> str:
-    """Return the hash of a notebook's code cells: outputs belong to the code while it stays the same."""
-    code = "\x00".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    """Return the hash of a notebook's code cells: outputs belong to the code while it stays the same.
+
+    Cells tagged ``setup`` fetch the course on another host and have no outputs; they do not count.
+    """
+    code = "\x00".join(cell.source for cell in notebook.cells if cell.cell_type == "code" and not is_setup(cell))
     return hashlib.sha256(code.encode()).hexdigest()[:16]
+
+
+def is_setup(cell: NotebookNode) -> bool:
+    """Return whether a cell is tagged ``setup``, see `nblib.badges`."""
+    return "setup" in cell.metadata.get("tags", [])
 
 
 def defaults(notebook: NotebookNode) -> dict[str, Any]:
