@@ -8,19 +8,20 @@ Examples
 --------
 >>> def generator_loss(fake_logits): ...
 >>> check("generator_loss", generator_loss)
-generator_loss: not done yet: it returns None.
-    Hint: -log D = softplus(-logit), and torch.nn.functional has softplus; take the mean.
+generator_loss: not done yet: it returns None; write it, or add the missing return.
+    Hint: call the fakes real: which of the discriminator's two terms does that make small?
 >>> from torch.nn.functional import softplus
 >>> check("generator_loss", lambda fake_logits: softplus(fake_logits).mean())
 generator_loss: not yet: better fakes must cost less; from logit 0 to logit 1 your loss rises by 0.62.
-    Hint: -log D = softplus(-logit), and torch.nn.functional has softplus; take the mean.
+    Hint: call the fakes real: which of the discriminator's two terms does that make small?
 """
 
 from importlib import import_module
 
 from nblib.exercises.checking import Verdict, available, check, passed
+from nblib.exercises.recording import HandIn, hand_in
 
-__all__ = ["Verdict", "available", "check", "passed"]
+__all__ = ["HandIn", "Verdict", "available", "check", "hand_in", "passed"]
 
 for _chapter in ("gan", "attention", "inpainting", "latent", "variational"):  # in the course's order
     import_module(f"{__name__}.{_chapter}")  # each registers its exercises

@@ -280,7 +280,8 @@ def _listed(values: Tensor) -> str:
 register(
     Exercise(
         "attention_map",
-        "all products at once are q @ k.transpose(1, 2), of shape (B, N, M); then .softmax(-1), over the keys.",
+        "all products at once are one matrix product, of shape (B, N, M); then ask along which axis a query shares "
+        "out its attention.",
         _map_properties,
         _map_trial,
     )
@@ -288,8 +289,8 @@ register(
 register(
     Exercise(
         "self_attention",
-        "q = query(x).flatten(2).transpose(1, 2) is (B, HW, K), k and v alike; o = weights @ v is (B, HW, C'), and "
-        "o.transpose(1, 2).reshape(B, -1, H, W) a feature map again; then x + gamma * out(o).",
+        "a map (B, C, H, W) becomes a list of positions (B, HW, C) by flatten and transpose; compare, mix, and go "
+        "back by the same two steps in the reverse order.",
         _layer_properties,
         _layer_trial,
     )
@@ -297,8 +298,8 @@ register(
 register(
     Exercise(
         "spectral_norm",
-        "W = weight.flatten(1); in each step v = normalize(W.T @ u, dim=0), then u = normalize(W @ v, dim=0), without "
-        "gradient; at the end u @ W @ v, with it.",
+        "unroll the weight to a matrix; a step takes u through its transpose and back, each time made as long as 1; "
+        "at the end ask how far W stretches v, with the gradient on.",
         _norm_properties,
         _norm_trial,
     )
@@ -306,8 +307,8 @@ register(
 register(
     Exercise(
         "attention_distance",
-        "the centres of n cells lie at (torch.arange(n) + 0.5) / n; torch.hypot of all differences of rows and of "
-        "columns has the shape (H, W, H', W'); weigh it with the maps and sum over the last two axes.",
+        "where between 0 and 1 lies the centre of cell i of n? Let the differences of rows and of columns broadcast "
+        "to (H, W, H', W').",
         _distance_properties,
         _distance_trial,
     )

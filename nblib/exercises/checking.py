@@ -4,12 +4,13 @@ import functools
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nblib.exercises import recording
 from nblib.training import Training, fit
 
 SECONDS = 3.0  # of computing, that a trial may take
@@ -140,6 +141,8 @@ def passed() -> list[Verdict]:
 def check(name: str, function: Callable) -> Verdict:
     """Say whether a learner's function does its work; whatever the function does, nothing is raised.
 
+    After `hand_in` with a name, the verdict is noted in ``handin.json``.
+
     Parameters
     ----------
     name : str
@@ -159,7 +162,7 @@ def check(name: str, function: Callable) -> Verdict:
         verdict = _judged(exercise, function)
     if verdict.passed:
         _PASSED[name] = verdict
-    return verdict
+    return replace(verdict, message=verdict.message + recording.note(name, verdict.passed, function))
 
 
 def _judged(exercise: Exercise, function: Callable) -> Verdict:
@@ -188,7 +191,7 @@ def _finished(function: Callable) -> Callable:
             raise NotImplementedError(f"{function!r} is no function")
         result = function(*args, **named)
         if result is None or result is ...:
-            raise NotImplementedError(f"it returns {result}")
+            raise NotImplementedError(f"it returns {result}; write it, or add the missing return")
         return result
 
     return functools.update_wrapper(finished, function)

@@ -243,7 +243,8 @@ def _listed(values: Tensor) -> str:
 register(
     Exercise(
         "discriminator_loss",
-        "-log D(real) = softplus(-real_logits) and -log(1 - D(fake)) = softplus(fake_logits); the mean of each, added.",
+        "-log D and -log(1 - D) are softplus of a logit; with which sign is which? Each takes the mean over its own "
+        "batch.",
         _d_loss_properties,
         _d_loss_trial,
     )
@@ -251,7 +252,7 @@ register(
 register(
     Exercise(
         "generator_loss",
-        "-log D = softplus(-logit), and torch.nn.functional has softplus; take the mean.",
+        "call the fakes real: which of the discriminator's two terms does that make small?",
         _g_loss_properties,
         _g_loss_trial,
     )
@@ -259,8 +260,8 @@ register(
 register(
     Exercise(
         "gan_step",
-        "fake = training.G(batch.noise); D's loss from training.D(batch.images) and training.D(fake.detach()), then "
-        'training.descend("D", …); then G\'s loss from training.D(fake), asked anew, and training.descend("G", …).',
+        "draw the fakes once; D's step comes first, on fakes that tell G nothing; then ask D anew about the same "
+        "fakes, and let the gradient through to G.",
         _step_properties,
         _step_trial,
     )
@@ -268,8 +269,8 @@ register(
 register(
     Exercise(
         "interpolate",
-        "with t = torch.linspace(0, 1, steps)[:, None] a straight line is (1 - t) * z0 + t * z1; along the sphere the "
-        "weights are sin((1 - t) * angle) / sin(angle) and sin(t * angle) / sin(angle).",
+        "with t from 0 to 1, weights 1 - t and t make a straight line; on an arc they are sines of parts of the angle "
+        "between the ends, over the sine of all of it. And at an angle of 0?",
         _path_properties,
         _path_trial,
     )
@@ -277,8 +278,8 @@ register(
 register(
     Exercise(
         "mode_coverage",
-        "torch.cdist(samples, centres) gives all distances (n, K); count those within the radius in each column, "
-        "compare with a quarter of n / K, and take the mean over the centres.",
+        "torch.cdist gives all distances, (n, K); count what is near for each centre, and compare with its fair share "
+        "before you average.",
         _coverage_properties,
         _coverage_trial,
     )

@@ -310,8 +310,8 @@ def _compare(found: float, expected: float, wrong: Mapping[str, float | Tensor],
 register(
     Exercise(
         "hole_l1",
-        "(output - target).abs() * masks is 0 beside the hole; .sum((1, 2, 3)) adds up each picture's, and the hole "
-        "has masks.sum((1, 2, 3)) pixels of 3 channels; divide, then take the mean over the pictures.",
+        "make the differences 0 beside the hole, add up each picture's, and divide by how many numbers its hole "
+        "holds; only then average over the pictures.",
         _loss_properties,
         _loss_trial,
     )
@@ -319,7 +319,7 @@ register(
 register(
     Exercise(
         "paste",
-        "torch.where(masks, a, b) takes a where masks is True and b elsewhere, and changes neither.",
+        "torch can choose between two tensors by a mask, and changes neither.",
         _paste_properties,
         _paste_trial,
     )
@@ -327,9 +327,8 @@ register(
 register(
     Exercise(
         "gaussian_holes",
-        "sides: torch.randint(low, high + 1, (2, n), generator=generator); corners: (25 + 10 * torch.randn(2, n, "
-        "generator=generator)) * size / 64, .round().long(), at least 0 and at most size - sides; "
-        "nblib.masks.rectangles(top, left, height, width, size) draws the boxes.",
+        "sides, corner, rounding, and moving inside, in this order; how far a corner may go depends on the side. "
+        "Every length scales, the deviation, too.",
         _hole_properties,
         _hole_trial,
     )
@@ -337,8 +336,8 @@ register(
 register(
     Exercise(
         "balanced_alpha",
-        "torch.autograd.grad(loss, weights, retain_graph=True) returns a gradient for each of the weights; their norm "
-        "together is the root of the sum of all squares; adversarial over pixel.",
+        "torch.autograd.grad returns a gradient for each tensor, and keeps the graph if you ask; the norm is that of "
+        "all of them strung together as one vector.",
         _alpha_properties,
         _alpha_trial,
     )

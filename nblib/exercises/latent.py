@@ -267,8 +267,8 @@ def _compare(found: Tensor, right: Tensor, wrong: Mapping[str, list[Tensor]], to
 register(
     Exercise(
         "context_weights",
-        "F.avg_pool2d(masks.float(), window, stride=1, padding=window // 2, count_include_pad=False) is the share that "
-        "is missing; at least floor, and 0 where masks are True.",
+        "the mean of a mask over a window is the share that is missing; at the border fewer pixels enter that mean. "
+        "Then the floor, and the hole last of all.",
         _weight_properties,
         _weight_trial,
     )
@@ -276,7 +276,7 @@ register(
 register(
     Exercise(
         "context_loss",
-        "(drawn - images).abs() * weights, then .sum((1, 2, 3)): one number for each picture.",
+        "difference, absolute value, weight; the sum runs over everything but the batch.",
         _loss_properties,
         _loss_trial,
     )
@@ -284,8 +284,8 @@ register(
 register(
     Exercise(
         "project",
-        "length = z.norm(dim=1, keepdim=True); the allowed lengths are sqrt(d) - 3 / sqrt(2) to sqrt(d) + 3 / sqrt(2); "
-        "z * wanted / length.",
+        "a vector is a direction times a length; put the length, each vector's own, between two numbers and leave the "
+        "direction.",
         _projection_properties,
         _projection_trial,
     )
@@ -293,8 +293,8 @@ register(
 register(
     Exercise(
         "search_step",
-        "z = z.detach().requires_grad_(); torch.autograd.grad(losses.sum(), z) returns the gradient and leaves nothing "
-        "behind; (z - rate * slope).detach().clamp(-1, 1).",
+        "make a z of your own that may have a gradient, ask for the slope of the losses' sum, and step down; what you "
+        "return hangs on no graph.",
         _step_properties,
         _step_trial,
     )

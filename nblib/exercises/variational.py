@@ -317,8 +317,7 @@ def _compare(found: float, right: float, wrong: Mapping[str, float | Tensor], to
 register(
     Exercise(
         "reparameterise",
-        "the deviation is torch.exp(0.5 * logvar), and torch.randn_like(mu) draws a normal number for each unit of "
-        "each picture.",
+        "noise of deviation 1 times a deviation, plus a mean; logvar is the logarithm of a variance.",
         _draw_properties,
         _draw_trial,
     )
@@ -326,7 +325,8 @@ register(
 register(
     Exercise(
         "kl_divergence",
-        "0.5 * (mu.square() + logvar.exp() - 1 - logvar), .sum(1) over the units, .mean() over the pictures.",
+        "at mu = 0 and logvar = 0 it is 0, and flat in both; four terms and a factor do that. What is added up, and "
+        "what averaged?",
         _kl_properties,
         _kl_trial,
     )
@@ -334,9 +334,8 @@ register(
 register(
     Exercise(
         "cvae_loss",
-        "mu, logvar = net.encode(images, masks); logits = net.logits(z, labels) for a drawn z; "
-        "F.binary_cross_entropy_with_logits(logits, (images + 1) / 2, reduction='sum') / len(images), plus the "
-        "divergence.",
+        "encode what is known, draw a code, ask for logits under the label, compare with the whole picture on the "
+        "scale of the cross-entropy, and add the price of the code.",
         _loss_properties,
         _loss_trial,
     )
@@ -344,8 +343,7 @@ register(
 register(
     Exercise(
         "joint_loss_d",
-        "D(torch.cat([real, fake.detach()])).chunk(2) are the logits of both; F.softplus(-real_logits).mean() + "
-        "F.softplus(fake_logits).mean().",
+        "join the two batches, ask D once, and part its answers again; which input must pass no gradient on?",
         _joint_properties,
         _joint_trial,
     )
