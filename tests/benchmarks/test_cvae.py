@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nblib import checkpoints, results
+from nblib import checkpoints, results, tasks
 from nblib.datasets.imageset import ImageSet
 from nblib.images import uint8_to_signed
 from nblib.networks import dcgan
@@ -18,7 +18,6 @@ from nblib.training.average import calibrate
 from tests.benchmarks import cvae, cvae_parts, cvae_step, cvae_subject
 from tests.benchmarks.cvae_subject import Subject
 
-TASKS = ("general", "general-big", "smiling", "glasses-remover")
 COUNTS = (10, 60, 150)  # to learn from, to choose by, to test with
 
 
@@ -80,8 +79,8 @@ def written(folder, data, seed=0):
     """Write a small network for each task and stage, and a judge."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for task in TASKS:
-            net = ConditionalVAE(4, 6, classes=2 if task in ("smiling", "glasses-remover") else 0)
+        for task in tasks.TASKS:
+            net = ConditionalVAE(4, 6, classes=2 if tasks.find(task).label else 0)
             about = {"data": data, "steps": 3, "hyper_parameters": {"task": task}}
             checkpoints.save_weights(net, folder / f"{data}-{task}" / "weights" / "cvae", about)
             checkpoints.save_weights(net, folder / f"{data}-{task}-fine" / "weights" / "cvae-fine", about)
@@ -208,7 +207,7 @@ def test_pictures_show_both_labels_before_and_after(bench, tmp_path):
 
 
 def test_trainings_are_found_and_missing_ones_named(bench, tmp_path):
-    assert set(bench.nets("toyfaces")) == {(task, stage) for task in TASKS for stage in ("first", "fine")}
+    assert set(bench.nets("toyfaces")) == {(task, stage) for task in tasks.TASKS for stage in ("first", "fine")}
     (tmp_path / "celeba-smiling-fine" / "weights" / "cvae-fine.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"no training in .* of smiling, fine"):
         bench.subject("celeba: smiles")
