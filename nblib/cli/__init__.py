@@ -36,7 +36,11 @@ VERBS = (
     networks.evaluate,
     networks.fill,
     notebooks.run,
+    notebooks.sweep,
+    notebooks.compare,
     classroom.lab,
+    classroom.student,
+    classroom.collect,
 )
 for verb in VERBS:
     app.command()(verb)
