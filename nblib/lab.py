@@ -1,62 +1,77 @@
-"""Start JupyterLab on the series: a free port, a fresh token, this machine only."""
+"""JupyterLab on the series, or on any notebook or folder of notebooks such as a student edition."""
 
 import importlib.util
 import os
-import secrets
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
 from nblib import paths
+from nblib.serving import HOST, Server, free_port
+
+QUIET = ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+QUIET += ["--ServerApp.log_level=WARN", "--LabApp.log_level=WARN"]
 
 
-def free_port() -> int:
-    """Return a port of the loopback address that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def server(what: str | Path | None = None, *, port: int | None = None, browser: bool = True) -> Server:
+    """Return how to start JupyterLab, open at `what`.
 
-
-def command(notebook: Path | None = None, *, port: int | None = None, browser: bool = True) -> list[str]:
-    """Return the command line that serves the repository, open at `notebook` or at the folder of notebooks.
+    Parameters
+    ----------
+    what : str or path, optional
+        A notebook of the series by number or name, a notebook file or a folder; the series by default.
+    port : int, optional
+        A free one by default.
+    browser : bool
+        Whether JupyterLab opens a browser.
 
     Raises
     ------
     FileNotFoundError
-        If JupyterLab is not installed, or `notebook` does not exist.
+        If JupyterLab is not installed.
     ValueError
-        If `notebook` lies outside the repository.
+        If there is no such notebook or folder, or the port is taken.
     """
     if importlib.util.find_spec("jupyterlab") is None:
         raise FileNotFoundError("JupyterLab is not installed here; `pip install -e '.[dev]'` brings it")
-    target = Path(notebook or paths.notebooks_dir()).resolve()
-    if not target.exists():
-        raise FileNotFoundError(f"{target}: no such notebook; `nblib run --list` names them")
-    if not target.is_relative_to(paths.REPOSITORY):
-        raise ValueError(f"{target} lies outside {paths.REPOSITORY}, the folder that the lab shows; copy it there")
+    target = found(what)
+    root = root_of(target)
+    place = target.relative_to(root).as_posix()
+    path = "/lab" if place == "." else f"/lab/tree/{place}"
+    port = free_port(port)
     line = [
-        *(sys.executable, "-m", "jupyterlab"),
-        "--ServerApp.ip=127.0.0.1",
-        f"--ServerApp.port={port or free_port()}",
-        "--ServerApp.port_retries=0",
-        f"--IdentityProvider.token={secrets.token_hex(16)}",
-        f"--ServerApp.root_dir={paths.REPOSITORY}",
-        f"--LabApp.default_url=/lab/tree/{target.relative_to(paths.REPOSITORY)}",
+        *(sys.executable, "-W", "ignore::DeprecationWarning", "-m", "jupyterlab", *QUIET),  # it warns of its own
+        *(f"--ServerApp.ip={HOST}", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
+        *(f"--ServerApp.root_dir={root}", f"--LabApp.default_url={path}"),
     ]
     if not browser:
         line.append("--no-browser")
     if hasattr(os, "getuid") and os.getuid() == 0:  # containers run as root
         line.append("--allow-root")
-    return line
+    return Server("JupyterLab", line, port, path)
 
 
-def serve(notebook: Path | None = None, *, port: int | None = None, browser: bool = True) -> int:
-    """Run JupyterLab until it is stopped (Ctrl-C); return its exit status."""
-    environment = {**os.environ, "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", "")}
-    process = subprocess.Popen(command(notebook, port=port, browser=browser), env=environment)
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # JupyterLab got it too, and asks before it stops
-            continue
+def found(what: str | Path | None) -> Path:
+    """Return the folder or notebook that is meant.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if what is None:
+        return paths.notebooks_dir()
+    path = Path(what).expanduser().resolve()
+    if path.is_dir() or (path.is_file() and path.suffix == ".ipynb"):
+        return path
+    if path.exists():
+        raise ValueError(f"{path} is no notebook; give a number of the series, a notebook or a folder of notebooks")
+    from nblib import runs  # papermill takes its second
+
+    return next(iter(runs.select([str(what)]).values()))
+
+
+def root_of(target: Path) -> Path:
+    """Return the folder that JupyterLab shows: the repository, or for what lies outside, that folder and no more."""
+    if target.is_relative_to(paths.REPOSITORY):
+        return paths.REPOSITORY
+    return target if target.is_dir() else target.parent

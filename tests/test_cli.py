@@ -80,7 +80,7 @@ def test_info_names_device_and_paths(capsys):
         (["fill", "/nowhere.jpg", "--label", "smiling=7", "--out", "OUT"], "--label smiling=7: a label is 1 or 0"),
         (["fill", "/nowhere.jpg", "--every", "50", "--out", "OUT"], "biharmonic fill at once"),
         (["lab", "/nowhere.ipynb"], "no such notebook"),
-        (["lab", os.devnull], "lies outside"),
+        (["lab", os.devnull], "is no notebook"),
         (["fill", "/nowhere.jpg", "--methods", "gray,gray", "--out", "OUT"], "'gray' is given twice"),
     ],
 )

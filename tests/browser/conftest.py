@@ -76,18 +76,18 @@ def jupyterlab(tmp_path):
 
 @contextlib.contextmanager
 def _server(folder: Path):
-    environment = {**os.environ, **{name: str(folder / name) for name in FOLDERS + LAB_FOLDERS}}
+    environment = {name: str(folder / name) for name in FOLDERS + LAB_FOLDERS}
     for name in FOLDERS + LAB_FOLDERS:
         (folder / name).mkdir()
     for plugin, values in SETTINGS.items():
         path = folder / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
-    line = lab.command(browser=False)
-    line = [part for part in line if "root_dir" not in part and "default_url" not in part]
-    line += [f"--ServerApp.root_dir={folder / 'root'}", "--expose-app-in-browser", "--LabApp.news_url=None"]
-    line += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    port, token = (next(part for part in line if key in part).split("=")[1] for key in ("ServerApp.port=", "token"))
+    server = lab.server(browser=False)
+    environment = {**server.variables, **environment}
+    line = [part for part in server.line if "root_dir" not in part and "default_url" not in part]
+    line += [f"--ServerApp.root_dir={folder / 'root'}", "--expose-app-in-browser"]
+    port, token = server.port, server.token
     with open(folder / "lab.log", "wb") as log:
         process = subprocess.Popen(line, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
