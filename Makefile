@@ -47,7 +47,7 @@ notebooks: $(INSTALLED) ## execute the series in the class profile and rewrite t
 bench: $(INSTALLED) ## measure the speeds and rewrite data/benchmarks
 	$(BIN)/python -m tests.benchmarks
 
-weights: $(INSTALLED) ## train the shipped weights anew (three hours on two cores; goes on where it was stopped)
+weights: $(INSTALLED) ## train the shipped weights anew (about four hours on two cores; goes on where it was stopped)
 	@set -e; train() { \
 		$(BIN)/nblib train $$2 --data $$1 --steps $$3 $${4:+--set $$4} --out runs/weights/$$1-$$2 --resume; \
 		mkdir -p data/checkpoints/$$1; cp runs/weights/$$1-$$2/weights/* data/checkpoints/$$1/; }; \
@@ -70,7 +70,7 @@ weights: $(INSTALLED) ## train the shipped weights anew (three hours on two core
 			--set start=runs/cvae/toyfaces-$$1 --out runs/cvae/toyfaces-$$1-fine --resume; \
 		for end in safetensors json; do \
 			cp runs/cvae/toyfaces-$$1-fine/weights/cvae-fine.$$end data/checkpoints/toyfaces/cvae-$$1.$$end; done; }; \
-	vae smiling 3500 1500 "--set hole=20" "--set composite=true --set flip=0.5 --set adversarial=200"; \
+	vae smiling 3500 1500 "--set hole=20" "--set composite=true --set flip=0.5 --set adversarial=30"; \
 	vae glasses-remover 4000 800 "" "--set flip=0.5 --set adversarial=40"; \
 	vae general 2200 300 "--set hole=20" "--set composite=true --set adversarial=50"; \
 	vae general-big 1400 300 "--set hole=20" "--set composite=true --set adversarial=50"; \

@@ -46,7 +46,7 @@ def lit():
 def test_mouth_boxes():
     (mouth_boxes,) = (definition(NAME, "mouth_boxes", torch=torch, holes=masks),)
     landmarks = torch.rand(300, 5, 2, generator=torch.Generator().manual_seed(0)) * 80 - 8  # some beyond the border
-    assert torch.equal(mouth_boxes(landmarks), tasks.mouth_box(300, landmarks=landmarks))
+    assert torch.equal(mouth_boxes(landmarks), tasks.smile_box(300, landmarks=landmarks))
 
 
 def test_draw_divergence_and_reconstruction():
