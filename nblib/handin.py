@@ -51,6 +51,11 @@ class Answer:
         """Hash of the source."""
         return hashlib.sha256(self.source.encode()).hexdigest()
 
+    @property
+    def moment(self) -> datetime:
+        """The time as a point in time."""
+        return datetime.fromisoformat(self.time)
+
 
 @dataclass
 class Record:

@@ -72,6 +72,12 @@ def exercises_of(notebook: NotebookNode) -> list[Asked]:
     return found
 
 
+def names_of(notebook: NotebookNode) -> list[str]:
+    """Return the names of a notebook's exercises in order, of a student edition's as well."""
+    cells = [cell.source for cell in notebook.cells if _is_exercise(cell)]
+    return [found[1] for source in cells if (found := _CHECK.search(stub(source)))]
+
+
 def student_form(notebook: NotebookNode, name: str) -> NotebookNode:
     """Return a copy of the notebook `name` without solutions, with the two cells that ask who hands it in.
 
