@@ -73,7 +73,7 @@ weights: $(INSTALLED) ## train the shipped weights anew (about four hours on two
 	vae smiling 3500 1500 "--set hole=20" "--set composite=true --set flip=0.5 --set adversarial=30"; \
 	vae glasses-remover 4000 800 "" "--set flip=0.5 --set adversarial=40"; \
 	vae general 2200 300 "--set hole=20" "--set composite=true --set adversarial=50"; \
-	vae general-big 1400 300 "--set hole=20" "--set composite=true --set adversarial=50"; \
+	vae general-big 1400 400 "--set hole=20" "--set composite=true --set adversarial=800"; \
 	$(BIN)/python -m nblib.judges
 
 clean: ## remove what runs and builds left; keeps data/
