@@ -98,6 +98,11 @@ def near_samples(samples, centres, radius):
     return (torch.cdist(samples, centres) <= radius).any(1).float().mean()
 
 
+def stable(t):
+    """Return log(1 + exp(t)) by hand."""
+    return t.clamp(min=0) + (-t.abs()).exp().log1p()
+
+
 RIGHT = {
     "discriminator_loss": losses.bce_loss_d,
     "generator_loss": losses.nonsaturating_loss_g,
@@ -115,6 +120,9 @@ ALSO_RIGHT = {
             + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
         ),
     ],
+    "generator_loss": [lambda fake: -F.logsigmoid(fake).mean()],
+    "gan_step": [],
+    "mode_coverage": [],
     "interpolate": [line],
 }
 MISTAKES = {
