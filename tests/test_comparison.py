@@ -11,12 +11,12 @@ from dataclasses import asdict
 import nbformat
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from nblib import comparison, results
+from nblib import cli, comparison, results
 from nblib.answers import METRICS, Answers, Settings
 from nblib.comparison import Tolerances, compare, measures, sides
 from nblib.comparison.report import page, text
@@ -65,7 +65,7 @@ def run(folder, metrics=None, notebook=None, name="00_first", **outcome):
 def board(folder, values, pictures="same", seconds=0.1):
     """Write an evaluation: per method the PSNR of each picture (the other metrics are 0)."""
     n = len(next(iter(values.values())))
-    settings = Settings("seed", "toyfaces", "test", 0, n, 64, pictures)
+    asked = Settings("seed", "toyfaces", "test", 0, n, 64, pictures)
     methods = {}
     for name, psnr in values.items():
         columns = {metric: np.zeros(n, np.float32) for metric in METRICS} | {"psnr": np.array(psnr, np.float32)}
@@ -73,9 +73,9 @@ def board(folder, values, pictures="same", seconds=0.1):
         Answers(columns, seconds, np.zeros((1, 3, 4, 4), np.uint8)).save(folder / "methods" / f"{name}.npz")
         told = {metric: measures.metrics.bootstrap(column)._asdict() for metric, column in columns.items()}
         methods[name] = told | {"seconds_per_image": seconds}
-    write_json(folder / "settings.json", asdict(settings))
+    write_json(folder / "settings.json", asdict(asked))
     np.savez(folder / "questions.npz", shares=np.zeros(n), drawn=np.empty(0), images=np.zeros(1), masks=np.zeros(1))
-    parameters = {"methods": list(values), **asdict(settings)}
+    parameters = {"methods": list(values), **asdict(asked)}
     results.write(folder, results.record("evaluation", parameters=parameters, seconds=1, metrics={}, methods=methods))
     return folder
 
@@ -181,6 +181,7 @@ def test_times_pass_unless_a_ratio_is_asked_for(a, tmp_path):
 NUMBERS = st.one_of(st.none(), st.floats(-1e6, 1e6), st.integers(-5, 5))
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.sampled_from("abc"), NUMBERS), st.dictionaries(st.sampled_from("abc"), NUMBERS))
 def test_swapping_the_sides_turns_every_sign_and_no_verdict(one, two):
     def found(*records):
@@ -211,7 +212,7 @@ def test_two_intervals_give_that_of_the_difference_and_it_must_exclude_zero(tmp_
     one, near, far = write("a", 10, 9, 11.5), write("b", 11, 8, 12), write("c", 13, 12, 14)
     entry = the(compare(one, far), "psnr")
     assert (entry.low, entry.high) == pytest.approx((3 - math.hypot(1, 1.5), 3 + math.hypot(1, 1)))
-    assert (entry.by, entry.verdict) == ("two intervals", "beyond")
+    assert (entry.by, entry.verdict) == ("both", "beyond")
     assert the(compare(one, far, Tolerances(3.0)), "psnr").verdict == "within"
     entry = the(compare(one, near), "psnr")
     assert (entry.low, entry.high) == pytest.approx((1 - math.hypot(3, 1.5), 1 + math.hypot(1, 1)))
@@ -229,10 +230,10 @@ def test_values_of_the_same_pictures_are_compared_picture_by_picture(tmp_path):
     assert (entry.by, entry.verdict) == ("paired", "beyond")
     assert entry.low < entry.value < entry.high < entry.low + 0.2
     entry = the(compare(one, other), "gray psnr")
-    assert (entry.by, entry.verdict) == ("two intervals", "unclear")
+    assert (entry.by, entry.verdict) == ("both", "unclear")
     for path in (two / "methods").iterdir():  # values that were not kept: no fault
         path.unlink()
-    assert the(compare(one, two), "gray psnr").by == "two intervals"
+    assert the(compare(one, two), "gray psnr").by == "both"
 
 
 def test_pictures_without_a_value_are_left_out_of_the_pairs(tmp_path):
@@ -497,8 +498,63 @@ def test_numbers_that_json_should_not_hold_count_as_missing(a, tmp_path):
 
 
 def test_an_interval_is_drawn_within_its_frame():
-    entry = measures.Difference("", "", "x", Interval(1, 0, 2), Interval(3, 2, 4), 0.6, 3.4, "two intervals", 0.02)
+    entry = measures.Difference("", "", "x", Interval(1, 0, 2), Interval(3, 2, 4), 0.6, 3.4, "both", 0.02)
     marks = comparison.report.strip(entry)
     assert all(0 <= mark <= 100 for mark in marks.values())
     assert marks["low"] < marks["value"] < marks["high"]
     assert marks["left"] < 50 < marks["right"] < marks["low"]
+
+
+# --- the verb
+
+
+def nblib(*arguments, capsys):
+    """Run the command line in this process; return status, standard output and standard error."""
+    status = 0
+    try:
+        cli.main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        status = end.code or 0
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def test_the_verb_gates_by_its_status_and_writes_page_and_record(a, tmp_path, capsys):
+    b, out = run(tmp_path / "b", {"psnr": 21.0, "ssim": 0.9, "live: loss": 0.5}), tmp_path / "out"
+    status, printed, _ = nblib("compare", a, b, "--out", out, capsys=capsys)
+    assert status == 1
+    assert "1 metric beyond tolerance: 00_first/psnr" in printed
+    assert printed.splitlines()[-1] == str(out / "comparison.html")
+    assert results.read(out / "comparison.json")["passes"] is False
+    status, printed, _ = nblib("compare", a, b, "--tolerance", "psnr=2", "--out", out, capsys=capsys)
+    assert (status, results.read(out / "comparison.json")["passes"]) == (0, True)
+    assert "B is within the tolerances of A" in printed
+    assert nblib("compare", a, b, "--tolerance", "0.05", "--relative", "--out", out, capsys=capsys)[0] == 0
+    given = ("--tolerance", 0, "--time-tolerance", 1)
+    assert nblib("compare", a, a, *given, "--out", out, capsys=capsys)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tolerance", "pnsr=1"], "did you mean 'psnr'"),
+        (["--tolerance", "psnr"], "--tolerance psnr: give a number for all metrics, or NAME=NUMBER"),
+        (["--tolerance=-1"], "a number from 0 on"),
+        (["--relative"], "relative: of which tolerance"),
+        (["--time-tolerance", "0.5"], "a number from 1 on"),
+    ],
+)
+def test_wrong_use_ends_with_2_and_writes_nothing(a, tmp_path, capsys, arguments, message):
+    status, _, err = nblib("compare", a, a, *arguments, "--out", tmp_path / "out", capsys=capsys)
+    assert (status, err.startswith("error: ")) == (2, True)
+    assert message in err
+    status, _, err = nblib("compare", a, tmp_path / "none", "--out", tmp_path / "out", capsys=capsys)
+    assert status == 2
+    assert "looks for a folder with run.json" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_verb_explains_itself_with_an_example(capsys):
+    status, out, _ = nblib("compare", "--help", capsys=capsys)
+    assert status == 0
+    assert "Example: nblib compare" in " ".join(out.split())

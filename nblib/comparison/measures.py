@@ -15,7 +15,7 @@ from nblib.metrics import Interval
 
 SHARE, LEAST = 0.01, 1e-4  # without a tolerance: 1 % of the larger value, and no less than this
 EQUAL, WITHIN, UNCLEAR, BEYOND, MISSING, NEW = "equal", "within", "unclear", "beyond", "missing", "new"
-PAIRED, TWO_INTERVALS = "paired", "two intervals"
+PAIRED, TWO_INTERVALS = "paired", "both"
 NOTHING = Interval(math.nan, math.nan, math.nan)
 
 
@@ -119,8 +119,8 @@ class Difference:
     low, high : float
         The 95 % interval of ``b - a``; NaN if nothing tells it.
     by : str
-        "paired": from the differences picture by picture; "two intervals": from the intervals of both values, as if
-        they were independent, which is wider on the same pictures; or empty.
+        "paired": from the differences picture by picture; "both": from the intervals of both values, as if these were
+        independent, which is wider on the same pictures; or empty.
     tolerance : float
         Absolute.
     """
