@@ -140,10 +140,11 @@ def _curve(ax: Axes, part: pd.DataFrame, parameter: str | None, positions: dict,
     x = np.array([positions[value] for value in (part[parameter] if parameter else [None])], float)
     order = np.argsort(x)
     part, x = part.iloc[order], x[order]
-    reach = np.abs(part[["low", "high"]].to_numpy(float).T - part["mean"].to_numpy(float))
+    mean = part["mean"].to_numpy(float)
+    reach = np.abs(part[["low", "high"]].to_numpy(float).T - mean)
     colour = sns.color_palette(plots.PALETTE)[number]
     ax.errorbar(
-        x, part["mean"], yerr=np.nan_to_num(reach), color=colour, marker=MARKERS[number], markersize=9, linewidth=2.5,
+        x, mean, yerr=np.nan_to_num(reach), color=colour, marker=MARKERS[number], markersize=9, linewidth=2.5,
         capsize=6, elinewidth=3, label=label,
     )  # fmt: skip
 

@@ -31,6 +31,8 @@ class Board:
     def __init__(self, total: int, done: int = 0, console: Console | None = None):
         self.total, self.before = total, done
         self.running: dict[str, float] = {}
+        self.times: list[float] = []
+        self.at_once = 1
         self.ended: dict[str, Outcome] = {}
         self.begun = time.monotonic()
         self.console = console or Console(stderr=True, highlight=False)
@@ -55,12 +57,15 @@ class Board:
         if name in self.running and name not in self.ended:
             self._say(f"{name}: its worker died, started again", "yellow")
         self.running[name] = time.monotonic()
+        self.at_once = max(self.at_once, len(self.running))
 
     def end(self, name: str, outcome: Outcome) -> None:
         """Note how a cell ended."""
-        self.running.pop(name, None)
+        start = self.running.pop(name, None)
         self.ended[name] = outcome
         good = outcome.status == COMPLETE
+        if good and start is not None:
+            self.times.append(time.monotonic() - start)
         counted = f"{self.before + len(self.ended):>{len(str(self.total))}}/{self.total}"
         line = f"{counted} {name}: {outcome.status} in {outcome.seconds:.1f} s{_remaining(self.eta())}"
         self._say(line if good else f"{line}\n    {first_line(outcome.error)}", "green" if good else "red")
@@ -72,13 +77,12 @@ class Board:
 
     def eta(self) -> float | None:
         """Return about how many seconds are left, from the mean time of the complete cells; None before the first."""
-        times = [outcome.seconds for outcome in self.ended.values() if outcome.status == COMPLETE]
-        if not times:
+        if not self.times:
             return None
-        now, mean = time.monotonic(), statistics.fmean(times)
+        now, mean = time.monotonic(), statistics.fmean(self.times)
         waiting = self.total - self.before - len(self.ended) - len(self.running)
         work = waiting * mean + sum(max(0.0, mean - (now - start)) for start in list(self.running.values()))
-        return work / max(1, len(self.running))
+        return work / self.at_once
 
     def summary(self) -> str:
         """Return the counts and times in one line."""

@@ -217,7 +217,7 @@ def cell_name(swept: Mapping[str, Any]) -> str:
     >>> cell_name({"steps": 100, "seed": 0})
     'steps=100_seed=0'
     >>> cell_name({"root": "/data/some faces"})
-    'root=-data-some-faces-4de1ab34'
+    'root=-data-some-faces-4a317584'
     """
     return plain_name("_".join(f"{parameter}={value}" for parameter, value in swept.items()) or "only")
 

@@ -116,7 +116,7 @@ def _apart(name: str, taken: list[str]) -> str:
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """Return `table` with columns of mixed values as text, which a parquet file can hold."""
-    for column in table.select_dtypes(object).columns:
+    for column in [name for name in table if pd.api.types.is_object_dtype(table[name])]:
         kinds = {type(value) for value in table[column] if value is not None and value == value}
         if len(kinds) > 1 or kinds & {list, dict}:
             table[column] = [value if value is None else str(value) for value in table[column]]
