@@ -107,7 +107,7 @@ def available(set_name: str, size: int | None = None) -> list[str]:
         Side of the images; without it networks for any size are listed.
     """
     shipped = [key for key in _shipped(set_name) if size in (None, _size(_card(_weights_key(key))))]
-    runs = [folder for folder in sorted((paths.REPOSITORY / "runs").glob("*")) if _fits(folder, set_name, size)]
+    runs = [folder for folder in sorted((paths.work_dir() / "runs").glob("*")) if _fits(folder, set_name, size)]
     return [*BASELINES, *shipped, *(f"{folder.name}={folder}" for folder in runs)]
 
 

@@ -54,16 +54,21 @@ def notebooks_dir() -> Path:
     return folder
 
 
+def work_dir() -> Path:
+    """Return the folder that runs lie under: the repository, or the current one where many share it read-only."""
+    return REPOSITORY if os.access(REPOSITORY, os.W_OK) else Path.cwd()
+
+
 def out_dir(out: str | Path) -> Path:
-    """Return the folder a notebook writes to, made if missing; a relative `out` starts at the repository."""
-    folder = REPOSITORY / Path(out).expanduser()
+    """Return the folder a notebook writes to, made if missing; a relative `out` starts at `work_dir`."""
+    folder = work_dir() / Path(out).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def fresh_folder(name: str) -> Path:
     """Return a folder under ``runs/`` that does not exist yet."""
-    base = REPOSITORY / "runs" / name
+    base = work_dir() / "runs" / name
     number = 2
     folder = base
     while folder.exists():

@@ -50,7 +50,7 @@ def test_constraints_satisfy_pyproject():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = {line.split("==")[0].lower().replace("_", "-"): line.split("==")[1] for line in lines if "==" in line}
     extras = PROJECT["optional-dependencies"]
-    wanted = [Requirement(line) for line in PROJECT["dependencies"] + extras["dev"] + extras["scale"]]
+    wanted = [Requirement(line) for line in PROJECT["dependencies"] + extras["dev"] + extras["scale"] + extras["app"]]
     for requirement in (one for one in wanted if one.name != "nblib"):
         pinned = pins.get(requirement.name.lower().replace("_", "-"))
         assert pinned, f"constraints.txt does not pin {requirement.name}"

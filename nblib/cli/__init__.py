@@ -39,6 +39,7 @@ VERBS = (
     notebooks.sweep,
     notebooks.compare,
     classroom.lab,
+    classroom.app,
     classroom.student,
     classroom.collect,
 )

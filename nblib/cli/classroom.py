@@ -1,4 +1,4 @@
-"""Verbs for a course: `lab` and `app`."""
+"""Verbs for a course: `lab`, `app`, `student` and `collect`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -79,3 +79,14 @@ def collect(
         typer.echo(f"skipped: {name}: {why}", err=True)
     if found.damaged:
         raise typer.Exit(1)
+
+
+def app(port: Port = None, no_browser: NoBrowser = False) -> None:
+    """Show the explorers as a page of their own, without notebooks or code, reachable from this machine only.
+
+    Example: `nblib app --port 8866 --no-browser`
+    """
+    from nblib import app as explorers
+    from nblib.serving import serve
+
+    raise typer.Exit(serve(explorers.server(port=port), browser=not no_browser))

@@ -11,6 +11,7 @@ from nblib.widgets.monitor import TrainingMonitor, monitor_figure
 from nblib.widgets.painter import MaskPainter
 from nblib.widgets.player import SearchPlayer
 from nblib.widgets.search_views import search_figure
+from nblib.widgets.stage import Stage
 from nblib.widgets.tiles import Filling, fill, filled_figure
 from nblib.widgets.views import attention_figure, look, overlay
 
@@ -21,6 +22,7 @@ __all__ = [
     "MaskPainter",
     "Mixed",
     "SearchPlayer",
+    "Stage",
     "Still",
     "TrainingMonitor",
     "attention_figure",

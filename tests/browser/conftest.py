@@ -53,25 +53,45 @@ class Lab:
         self.page.locator("[data-command='runmenu:run-all']").click()
 
 
+@dataclass
+class Watched:
+    """A page, and what it should not have: errors on its console, and requests to other machines or servers."""
+
+    page: object
+    errors: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+    def belongs_to(self, url: str) -> None:
+        """From now on, take requests to any other server for foreign."""
+        own = (url, url.replace("http", "ws"), "data:", "blob:")
+        self.page.on("request", lambda sent: None if sent.url.startswith(own) else self.foreign.append(sent.url))
+
+
 @pytest.fixture
-def jupyterlab(tmp_path):
-    """A JupyterLab whose root is `tmp_path` / "root", and a browser page."""
+def browser_page():
+    """A page of a real browser, with nothing in it yet."""
     sync_api = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no Chromium here; `apt-get install chromium` brings it")
-    (tmp_path / "root").mkdir()
-    with _server(tmp_path) as (url, token), sync_api.sync_playwright() as playwright:
+    with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM)
-        page = browser.new_page(viewport={"width": 1300, "height": 1000})
-        page.set_default_timeout(90_000)
-        session = Lab(url, token, page)
-        own = (url, url.replace("http", "ws"), "data:", "blob:")
-        page.on("pageerror", lambda error: session.errors.append(str(error)))
-        page.on("console", lambda said: session.errors.append(said.text) if said.type == "error" else None)
-        page.on("request", lambda sent: None if sent.url.startswith(own) else session.foreign.append(sent.url))
-        yield session
+        watched = Watched(browser.new_page(viewport={"width": 1300, "height": 1000}))
+        watched.page.set_default_timeout(90_000)
+        watched.page.on("pageerror", lambda error: watched.errors.append(str(error)))
+        watched.page.on("console", lambda said: watched.errors.append(said.text) if said.type == "error" else None)
+        yield watched
         browser.close()
+
+
+@pytest.fixture
+def jupyterlab(browser_page, tmp_path):
+    """A JupyterLab whose root is `tmp_path` / "root", and a browser page."""
+    (tmp_path / "root").mkdir()
+    with _server(tmp_path) as (url, token):
+        browser_page.belongs_to(url)
+        yield Lab(url, token, browser_page.page, browser_page.errors, browser_page.foreign)
+        browser_page.page.close()  # before the server ends, which the page would complain of
 
 
 @contextlib.contextmanager

@@ -1,0 +1,32 @@
+"""Where things are written: the repository of one's own, or one's own folder beside a shared one."""
+
+import os
+
+import pytest
+
+from nblib import paths
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "REPOSITORY", tmp_path / "shared")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    return tmp_path
+
+
+def test_runs_lie_in_the_repository_wherever_one_is(elsewhere):
+    assert paths.out_dir("runs/03") == elsewhere / "shared" / "runs" / "03"
+    assert paths.fresh_folder("a") == elsewhere / "shared" / "runs" / "a"
+
+
+def test_beside_a_repository_that_is_read_only_they_lie_where_one_is(elsewhere, monkeypatch):
+    """As on a server where a class shares one installation; root, who runs some tests, may write everywhere."""
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != elsewhere / "shared" and allowed(path, mode))
+    assert paths.out_dir("runs/03") == elsewhere / "mine" / "runs" / "03"
+    assert paths.out_dir("runs/03").is_dir()
+    assert paths.fresh_folder("a") == elsewhere / "mine" / "runs" / "a"
+    assert paths.out_dir(elsewhere / "other") == elsewhere / "other"
+    assert list((elsewhere / "shared").iterdir()) == []
