@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed-$(or $(notdir $(CONSTRAINTS)),newest)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-slow lab lint notebooks bench weights clean
+.PHONY: help install run report test test-slow lab lint notebooks bench weights clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 
 run: $(INSTALLED) ## execute the series in the smoke profile (minutes) and print the path of its report
 	$(BIN)/nblib run --profile smoke
+
+report: $(INSTALLED) ## the same, and then a site of it: leaderboard, search, all figures, a page to print
+	@mkdir -p runs; out=runs/$$(date +%Y%m%d-%H%M%S)-report; $(BIN)/nblib run --profile smoke --out $$out; status=$$?; \
+		$(BIN)/nblib report $$out && exit $$status
 
 test: $(INSTALLED) ## the tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow"

@@ -38,6 +38,7 @@ VERBS = (
     notebooks.run,
     notebooks.sweep,
     notebooks.compare,
+    notebooks.report,
     classroom.lab,
     classroom.app,
     classroom.student,

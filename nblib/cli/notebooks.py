@@ -1,4 +1,4 @@
-"""Verbs about runs of the notebooks: `run`, `sweep`."""
+"""Verbs about runs of the notebooks: `run`, `sweep`, `compare`, `report`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -152,3 +152,27 @@ def compare(
     typer.echo(comparison.save(found, out or paths.fresh_folder(f"{datetime.now():%Y%m%d-%H%M%S}-comparison")))
     if not found.passes:
         raise typer.Exit(1)
+
+
+def report(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of `nblib run` or `nblib evaluate`, or one that holds several of them.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="The site's folder (default: site in FOLDER).")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Write a report site: notebooks, leaderboard, figures, search, reference, and one page of everything to print.
+
+    Example: `nblib report runs/monday --out monday-site --open`
+
+    It opens from disk, asks the network for nothing, and runs no program that a notebook brings along. OUT is written
+    whole or not at all, and replaced only if it is such a site.
+    """
+    from nblib import site
+
+    page = site.build(folder, out)
+    typer.echo(page)
+    if show:
+        typer.launch(str(page))

@@ -1,0 +1,238 @@
+"""Read what a report is about: runs, evaluations, or a folder of several; nothing in it is trusted.
+
+Names that a record mentions become paths only if they are plain and stay inside the folder, links to elsewhere are not
+followed, and what cannot be read becomes a note on the page instead of an end of everything.
+"""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+from nbformat import NotebookNode
+
+from nblib import pages, results
+from nblib.answers import METRICS
+from nblib.runs import COMPLETE, Outcome
+
+NAME = re.compile(r"\d\d_[^/\\\0]*")  # of a notebook; whatever it is, it stays in its folder
+DEPTH = 3  # how far below the folder runs are looked for
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One notebook of a run.
+
+    Attributes
+    ----------
+    key : str
+        Names its page; unique in the site.
+    name : str
+        As in the series, "03_approxnet".
+    title, promise : str
+        Its heading and the first paragraph below.
+    outcome : Outcome
+        How it ended.
+    notebook : NotebookNode or None
+        The executed copy.
+    note : str
+        Why there is no copy, or empty.
+    metrics : dict
+        Numbers that it left in its results.
+    peak_memory_mb : float or None
+        As measured by itself.
+    """
+
+    key: str
+    name: str
+    title: str
+    promise: str
+    outcome: Outcome
+    notebook: NotebookNode | None
+    note: str
+    metrics: dict[str, float]
+    peak_memory_mb: float | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it came to its end."""
+        return self.outcome.status == COMPLETE
+
+
+@dataclass(frozen=True)
+class Board:
+    """A leaderboard: means and intervals by method, best in the hole first, and what it was measured on."""
+
+    key: str
+    title: str
+    told: str
+    table: pd.DataFrame
+    gallery: bytes | None = None  # PNG of the fills, if no notebook shows them
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run or an evaluation: where it lies below the folder, its record, and what belongs to it."""
+
+    name: str
+    record: dict[str, Any]
+    chapters: tuple[Chapter, ...]
+    boards: tuple[Board, ...]
+
+
+def gather(folder: str | Path) -> list[Part]:
+    """Return the runs and evaluations in `folder`, or of which `folder` is one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or nothing in it to report.
+    ValueError
+        If a record is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; name one that `nblib run` or `nblib evaluate` wrote")
+    root = folder.resolve()
+    parts = [_part(root, place, number) for number, place in enumerate(_places(root), 1)]
+    if not parts:
+        raise FileNotFoundError(
+            f"{folder}: no run and no evaluation in it; make one with `nblib run --out {folder}` or "
+            f"`nblib evaluate --out {folder}`"
+        )
+    return parts
+
+
+def slug(text: str) -> str:
+    """Return `text` as it may stand in file names and addresses.
+
+    Examples
+    --------
+    >>> slug("1-big run/03_approx net")
+    '1-big-run-03_approx-net'
+    """
+    return re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).strip("-")
+
+
+def _places(folder: Path, depth: int = DEPTH) -> list[Path]:
+    """Return the folders of runs and evaluations, those inside a run excluded."""
+    if (folder / "run.json").is_file() or _is_evaluation(folder):
+        return [folder]
+    if not depth:
+        return []
+    below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    return [place for path in below if not path.name.startswith(".") for place in _places(path, depth - 1)]
+
+
+def _is_evaluation(folder: Path) -> bool:
+    try:
+        return results.read(folder)["kind"] == "evaluation"
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _part(root: Path, place: Path, number: int) -> Part:
+    name = place.relative_to(root).as_posix() if place != root else ""
+    prefix = f"{number}-{name}-" if name else ""
+    if not (place / "run.json").is_file():
+        record = results.read(place)
+        board = _board(slug(f"{prefix}board"), name or place.name, record, _picture(root, place / "gallery.png"))
+        return Part(name, record, (), (board,))
+    record, outcomes = _run(place / "run.json")
+    chapters = [_chapter(root, place, prefix, called, outcome) for called, outcome in sorted(outcomes.items())]
+    boards = []
+    for chapter in chapters:
+        found = _results(root, place / chapter.name)
+        if found.get("kind") == "evaluation":
+            boards.append(_board(chapter.key, f"{name}: {chapter.title}" if name else chapter.title, found))
+    return Part(name, record, tuple(chapters), tuple(boards))
+
+
+def _run(path: Path) -> tuple[dict[str, Any], dict[str, Outcome]]:
+    """Return a run's record and how its notebooks ended.
+
+    Unlike `Run.load` it takes names and values for what they are: text of a stranger's.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        outcomes = {}
+        for name, entry in record["notebooks"].items():
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a notebook")
+            error, status = str(entry.get("error", "")), str(entry["status"])
+            outcomes[name] = Outcome(status, float(entry["seconds"]), entry["parameters"], str(entry["stamp"]), error)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not the record of a run ({error}); run again to rewrite it") from error
+    return record, outcomes
+
+
+def _chapter(root: Path, place: Path, prefix: str, name: str, outcome: Outcome) -> Chapter:
+    notebook, note = _notebook(root, place / name / f"{name}.ipynb")
+    title, promise = pages.title_and_promise(notebook) if notebook else (name, "")
+    found = _results(root, place / name)
+    metrics = {str(key): float(value) for key, value in _dict(found, "metrics").items() if _is_number(value)}
+    memory = found.get("peak_memory_mb")
+    memory = float(memory) if _is_number(memory) else None
+    return Chapter(
+        slug(prefix + name), name, re.sub(r"[*`]", "", title), promise, outcome, notebook, note, metrics, memory
+    )
+
+
+def _notebook(root: Path, path: Path) -> tuple[NotebookNode | None, str]:
+    """Return an executed copy, or None and the reason."""
+    if not path.is_file():
+        return None, "There is no copy of this notebook in the run."
+    if not path.resolve().is_relative_to(root):
+        return None, "Its copy is a link to a file outside the run, which is not followed."
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except Exception as error:  # nbformat has no common class for its errors
+        return None, f"Its copy cannot be read: {type(error).__name__}: {error}"
+    return notebook, ""
+
+
+def _results(root: Path, folder: Path) -> dict[str, Any]:
+    """Return the record in a notebook's folder; empty if it left none that can be read."""
+    if not (folder / "results.json").resolve().is_relative_to(root):
+        return {}
+    try:
+        return results.read(folder)
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _picture(root: Path, path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() and path.resolve().is_relative_to(root) else None
+
+
+def _board(key: str, title: str, record: dict[str, Any], gallery: bytes | None = None) -> Board:
+    """Return a leaderboard of a record; numbers that are none stay empty."""
+    rows = {}
+    for method, scores in _dict(record, "methods").items():
+        row = rows[str(method)] = {}
+        for metric in METRICS:
+            score = scores.get(metric, {}) if isinstance(scores, dict) else {}
+            for end in ("mean", "low", "high"):
+                value = score.get(end) if isinstance(score, dict) else None
+                row[metric if end == "mean" else f"{metric} {end}"] = float(value) if _is_number(value) else math.nan
+        seconds = scores.get("seconds_per_image") if isinstance(scores, dict) else None
+        row["seconds_per_image"] = float(seconds) if _is_number(seconds) else math.nan
+    if not rows:
+        raise ValueError(f"{title}: an evaluation without methods; run `nblib evaluate` again")
+    told = ", ".join(f"{word} {record.get(word)}" for word in ("data", "split", "protocol", "seed"))
+    table = pd.DataFrame.from_dict(rows, orient="index").sort_values("hole_psnr", ascending=False)
+    return Board(key, title, f"{record.get('n')} pictures; {told}", table, gallery)
+
+
+def _dict(record: dict[str, Any], name: str) -> dict:
+    value = record.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
