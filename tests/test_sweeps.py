@@ -266,6 +266,13 @@ def test_hours_that_yaml_takes_for_a_number_are_read_as_hours(tmp_path):
     assert settings["memory"] == "4GB"
 
 
+def test_the_cluster_file_of_the_readme_is_a_right_one(tmp_path):
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    path = tmp_path / "slurm.yaml"
+    path.write_text(re.search(r"```yaml\n(kind: slurm.*?)```", readme, re.DOTALL)[1])
+    assert clusters.read_cluster(path)["directives"] == ["--gres=gpu:1"]
+
+
 def test_a_machine_without_the_queue_says_so(tmp_path, monkeypatch):
     path = tmp_path / "cluster.yaml"
     path.write_text("kind: pbs")
@@ -433,12 +440,13 @@ def test_the_board_counts_and_says_what_failed(monkeypatch):
 
 
 def test_the_time_left_follows_from_the_mean_and_what_runs(monkeypatch):
-    clock = iter([0.0, 10.0, 10.0, 14.0, 14.0, 15.0])  # begun, a and b start, a ends and is announced, now
-    monkeypatch.setattr("nblib.sweeps.live.time.monotonic", lambda: next(clock))
+    now = [10.0]
+    monkeypatch.setattr("nblib.sweeps.live.time.monotonic", lambda: now[0])
     board = Board(8, 0, Console(file=io.StringIO()))
     assert board.eta() is None
     board.start("a")
     board.start("b")
+    now[0] += 4
     board.end("a", outcome())
     assert board.eta() == (6 * 4.0 + 0.0) / 2
 
@@ -453,7 +461,24 @@ def test_in_a_terminal_the_board_is_a_table():
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", told.getvalue())
     assert re.search(r"running +time", text)
     assert re.search(r"steps=1 +0:00", text)
-    assert "failed  steps=2: ValueError: no" in text
+    assert re.search(r"1/3 steps=2: failed in 2.0 s\s+ValueError: no", text)
+
+
+def test_the_verb_explains_itself_and_refuses_what_is_wrong(series, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", "--help"])
+    assert "Example: nblib sweep 04 --grid" in " ".join(capsys.readouterr().out.split())
+    for wrong, message in (
+        (["--grid", "stepz=1,2"], "did you mean 'steps'"),
+        (["--grid", "steps=1,2", "-p", "rate", "fast"], "rate='fast' is not of type float"),
+        (["--grid", "steps=1,2", "--resume"], "which sweep? give its folder with --out"),
+        (["--grid", "steps=1", "--workers", "1", "--scheduler", "h:1"], "choose one"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            cli.main(["sweep", "00", *wrong, *([] if "--resume" in wrong else ["--out", str(tmp_path / "out")])])
+        assert end.value.code == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 # for real

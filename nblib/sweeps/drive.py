@@ -133,6 +133,8 @@ def sweep(
     """
     plan, source = plans.make(notebook, grid or {}, seeds, profile, parameters or {})
     clusters.check(workers, scheduler, cluster)
+    if resume and out is None:
+        raise ValueError("--resume: which sweep? give its folder with --out")
     folder = Path(out) if out else paths.fresh_folder(f"{datetime.now():%Y%m%d-%H%M%S}-sweep-{plan.notebook}")
     folder = folder.absolute()
     plans.admit(folder, plan, resume)

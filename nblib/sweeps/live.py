@@ -12,7 +12,7 @@ from rich.text import Text
 
 from nblib.runs import COMPLETE, Outcome
 
-SHOWN = 8  # lines of running and of failed cells
+SHOWN = 16  # running cells
 
 
 class Board:
@@ -93,17 +93,12 @@ class Board:
 
     def render(self) -> Group:
         """Return what the terminal shows now."""
-        done = self.before + len(self.ended)
-        parts: list = [Text(self.summary()), ProgressBar(total=self.total, completed=done, width=60)]
+        bar = Table.grid()  # a bar alone would not end its line
+        bar.add_row(ProgressBar(self.total, self.before + len(self.ended), width=60, complete_style="cyan"))
         table = Table("running", "time", box=None, header_style="dim", pad_edge=False, padding=(0, 2))
         for name, start in list(self.running.items())[:SHOWN]:
             table.add_row(Text(name), clock(time.monotonic() - start))
-        parts += [table] if self.running else []
-        parts += [
-            Text(f"failed  {name}: {first_line(outcome.error)}", "red", no_wrap=True, overflow="ellipsis")
-            for name, outcome in list(self.failed.items())[-SHOWN:]
-        ]
-        return Group(*parts)
+        return Group(Text(self.summary()), bar, *([table] if self.running else []))
 
     def _say(self, line: str, style: str) -> None:
         if self.console.is_terminal and style == "green":

@@ -1,0 +1,144 @@
+"""Workers and drivers of a sweep are killed: nothing complete is lost or run twice, and nothing stays behind."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import sweepable
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+GRID = ("--grid", "steps=1,2,4", "--grid", "rate=0.5,1.0", "--seeds", "2")
+CELLS = 12
+PATIENCE = 500  # for a machine that does much else
+
+
+class Driven:
+    """``nblib sweep`` of the small notebook in a process of its own."""
+
+    def __init__(self, folder, *more, pause=0.5):
+        self.folder, self.out, self.log = folder, folder / "out", folder / "log"
+        command = [sys.executable, sweepable.__file__, folder / "notebooks", "sweep", "00", *GRID, "--out", self.out]
+        command += ["-p", f"log={self.log}", "-p", f"pause={pause}", *more]
+        self.said = folder / "said"
+        with open(self.said, "w") as said:
+            self.process = subprocess.Popen(
+                [str(part) for part in command], stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def complete(self):
+        """Return the record of each complete cell, and when it was written."""
+        records = {path.parent.name: path for path in self.out.glob("cells/*/cell.json")}
+        return {
+            name: (path.read_text(), path.stat().st_mtime_ns)
+            for name, path in records.items()
+            if json.loads(path.read_text())["status"] == "complete"
+        }
+
+    def wait_for(self, condition, what):
+        """Return what `condition` returns once that is something."""
+        end = time.monotonic() + PATIENCE
+        while not (found := condition()):
+            assert time.monotonic() < end, f"{what} did not happen: {self.words()}"
+            assert self.process.poll() is None, f"ended before {what}: {self.words()}"
+            time.sleep(0.02)
+        return found
+
+    def below(self):
+        """Return the processes that this driver started, its workers' and theirs too."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self):
+        status = self.process.wait(PATIENCE)
+        return status, self.words()
+
+    def words(self):
+        return self.said.read_text()
+
+    def events(self, what):
+        lines = [line.split() for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        return [f"steps={float(steps):g} {seed}" for event, steps, seed, _ in lines if event == what]
+
+
+def youngest_cell(driver):
+    """Return the process of the cell that began last, or None."""
+    cells = []
+    for process in driver.below():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "nblib.sweeps.cells" in process.cmdline():
+                cells.append((process.create_time(), process))
+    return max(cells, key=lambda pair: pair[0])[1] if cells else None
+
+
+def gone(processes):
+    return psutil.wait_procs(processes, timeout=15)[1] == []
+
+
+@pytest.fixture
+def drive(tmp_path):
+    """Start a driver; whatever happens, none is left running."""
+    sweepable.write_series(tmp_path / "notebooks")
+    started = []
+
+    def start(*more):
+        started.append(Driven(tmp_path, *more))
+        return started[-1]
+
+    yield start
+    for driver in started:
+        driver.process.kill()
+        driver.process.wait()
+
+
+def test_a_killed_worker_and_a_killed_driver_lose_nothing(drive):
+    driver = drive()
+    cell = driver.wait_for(lambda: len(driver.complete()) >= 2 and youngest_cell(driver), "a third cell")
+    orphans = [cell, *cell.children(recursive=True)]
+    cell.parent().kill()
+    assert gone(orphans), "a kernel outlived its worker"
+    so_far = len(driver.complete())
+    driver.wait_for(lambda: len(driver.complete()) >= so_far + 3, "three cells after a worker was killed")
+    assert "its worker died, started again" in driver.words()
+
+    below = driver.below()
+    driver.process.kill()
+    assert gone(below), "workers or kernels outlived their driver"
+    driver.process.wait()
+    before, begun = driver.complete(), len(driver.events("begin"))
+    assert 5 <= len(before) < CELLS
+
+    again = drive("--resume")
+    status, said = again.end()
+    assert status == 0, said
+    after = again.complete()
+    assert len(after) == CELLS
+    assert {name: after[name] for name in before} == before  # kept to the byte and the moment
+    assert len(again.events("begin")) - begun == CELLS - len(before)  # none but the missing ran
+    table = pd.read_parquet(again.out / "table.parquet")
+    assert list(table["status"]) == ["complete"] * CELLS
+    assert table["loss"].notna().all()
+    assert len(pd.read_csv(again.out / "table.csv")) == CELLS
+
+
+def test_ctrl_c_keeps_what_is_complete_and_says_how_to_go_on(drive):
+    driver = drive()
+    driver.wait_for(lambda: len(driver.complete()) >= 1 and youngest_cell(driver), "a second cell")
+    below = driver.below()
+    os.killpg(driver.process.pid, signal.SIGINT)  # as a terminal does, to the workers too
+    status, said = driver.end()
+    assert status == 130, said
+    assert gone(below)
+    done = len(driver.complete())
+    assert f"{done} of 12 cells are complete and kept" in said
+    assert f"--out {driver.out} --resume" in said
+    assert "Traceback" not in said
+    assert (pd.read_csv(driver.out / "table.csv")["status"] == "complete").sum() == done
