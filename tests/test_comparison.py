@@ -45,7 +45,9 @@ def executed(parameters="steps = 2\nrate = 0.5", injected=None, shown=(), second
         for data, alt in shown
     ]
     found += [*extra, new_code_cell("# a remark\nfigure = draw()", id="drawing", metadata=logged, outputs=figures)]
-    return new_notebook(cells=found, metadata={"papermill": {"parameters": injected or {}, "duration": 4 * seconds}})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    log = {"parameters": injected or {}, "duration": 4 * seconds}
+    return new_notebook(cells=found, metadata={"kernelspec": kernel, "papermill": log})
 
 
 def run(folder, metrics=None, notebook=None, name="00_first", **outcome):
@@ -249,19 +251,26 @@ def test_pictures_without_a_value_are_left_out_of_the_pairs(tmp_path):
 def test_settings_that_differ_are_told_with_defaults_and_once(tmp_path):
     given = "steps = 2\nrate = 0.5\nout = 'x'"
     one = run(tmp_path / "a", {"x": 1}, executed(given))
-    two = run(tmp_path / "b", {"x": 1}, executed(given, {"steps": 9, "out": "y"}), parameters={"steps": 9}, stamp="t")
+    notebook = executed(given.replace("0.5", "0.7"), {"steps": 9, "out": "y"})
+    two = run(tmp_path / "b", {"x": 1}, notebook, parameters={"steps": 9}, stamp="t")
     path = two / "00_first" / "results.json"
     written = json.loads(path.read_text())
     write_json(path, written | {"device": "cuda: big", "versions": written["versions"] | {"torch": "9.9"}})
     changes = {change.what: (change.a, change.b) for change in compare(one, two).changes}
     assert changes.pop("device")[1] == "cuda: big"
     assert changes.pop("version of torch")[1] == "9.9"
-    assert changes == {"parameter steps": (2, 9), "code": ("s", "t")}
+    assert changes == {"parameter steps": (2, 9), "parameter rate": (0.5, 0.7), "code": ("s", "t")}
     run(one, {"x": 1}, name="01_second")
-    run(two, {"x": 1}, name="01_second", stamp="t")
+    run(two, {"x": 1}, executed("methods = 'all'"), name="01_second", stamp="t")
     changes = {change.what: change.where for change in compare(one, two).changes}
     assert changes["code"] == ()  # in both notebooks
     assert changes["parameter steps"] == ("00_first",)
+    assert changes["parameter methods"] == ("01_second",)  # here a text; of an evaluation it is the list compared
+    failed = run(tmp_path / "c", None, executed(given), status="failed", error="two\nlines")
+    found = compare(one, failed)
+    assert ("status", "complete", "failed") in [(change.what, change.a, change.b) for change in found.changes]
+    assert "version of torch" not in {change.what for change in found.changes}  # what failed has no record
+    assert "two lines" in text(found)
 
 
 def test_single_notebooks_tell_their_own_status_time_and_code(a, tmp_path):
@@ -398,6 +407,9 @@ def test_the_terminal_shows_the_worst_first_and_counts_the_rest(tmp_path):
 
 # --- wrong use
 
+OUTCOME = {"status": "complete", "seconds": 1, "parameters": {}, "stamp": "s", "error": ""}
+RUN = {"kind": "run", "parameters": {"profile": "smoke"}}
+
 
 @pytest.mark.parametrize("given", ["psnr", "psnr=", "psnr=big", "=", "high"])
 def test_tolerances_that_are_no_numbers_are_refused(given):
@@ -461,6 +473,8 @@ def test_records_of_different_kinds_are_refused(a, tmp_path):
         ("run.json", "{"),
         ("run.json", '{"kind": "run"}'),
         ("run.json", "[]"),
+        ("run.json", json.dumps(RUN | {"notebooks": {"00_first": OUTCOME | {"parameters": None}}})),
+        ("run.json", json.dumps(RUN | {"notebooks": {"00_first": OUTCOME | {"status": 3}}})),
         ("00_first/results.json", '{"kind": "notebook", "metrics"'),
         ("00_first/results.json", '{"metrics": {}}'),
         ("00_first/results.json", '{"kind": "notebook", "metrics": 3}'),

@@ -12,7 +12,7 @@ import numpy as np
 from nbformat import NotebookNode
 from PIL import Image
 
-from nblib.comparison.sides import INJECTED, Sheet, cell_log, injected
+from nblib.comparison.sides import INJECTED, Sheet, injected, log_of
 
 SAME, CHANGED, ONLY_A, ONLY_B, UNREADABLE = "identical", "changed", "in A only", "in B only", "unreadable"
 CHARTS = {  # of `nblib evaluate`
@@ -124,7 +124,7 @@ def _coded(notebook: NotebookNode | None) -> dict[str, tuple[int, NotebookNode]]
 
 
 def _duration(cell: NotebookNode) -> float | None:
-    found = cell_log(cell).get("duration")
+    found = log_of(cell).get("duration")
     return float(found) if isinstance(found, (int, float)) else None
 
 
@@ -150,7 +150,8 @@ def _shots(sheet: Sheet) -> dict[tuple[str, int], tuple[str, Shot]]:
 def _pngs(cell: NotebookNode) -> Iterator[tuple[str, dict[str, Any]]]:
     for output in cell.get("outputs", []):
         if data := output.get("data", {}).get("image/png"):
-            yield "".join(data), output.get("metadata", {}).get("image/png", {})
+            about = output.get("metadata", {}).get("image/png", {})
+            yield "".join(data), about if isinstance(about, dict) else {}
 
 
 def _decoded(data: str) -> bytes:

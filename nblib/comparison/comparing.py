@@ -230,14 +230,14 @@ def _changes(a: Side, b: Side) -> list[Change]:
         for what in dict.fromkeys([*ours, *theirs]):
             one, other = ours.get(what), theirs.get(what)
             known = (what in ours and what in theirs) or all(sheet.complete for sheet in sheets)  # failed: no record
-            if one != other and known:
+            if one != other and repr(one) != repr(other) and known:  # NaN is not itself
                 found.setdefault((what, repr(one), repr(other)), ([], one, other))[0].append(name)
     changes = [
         Change(what, () if len(where) == len(both) else tuple(where), one, other)
         for (what, _, _), (where, one, other) in found.items()
     ]
     profiles = [side.record["parameters"]["profile"] for side in (a, b) if side.kind == "run"]
-    return ([Change("profile", (), *profiles)] if len(set(profiles)) > 1 else []) + changes
+    return ([Change("profile", (), *profiles)] if profiles and profiles[0] != profiles[1] else []) + changes
 
 
 def _times(a: Sheet, b: Sheet) -> list[Time]:

@@ -241,8 +241,8 @@ def _cut(told: str, most: int) -> str:
 
 
 def _plain(told: str) -> str:
-    """Return `told` without characters that would steer a terminal."""
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in told)
+    """Return `told` as one line, without characters that would steer a terminal."""
+    return "".join(sign if sign.isprintable() else " " if sign.isspace() else "\ufffd" for sign in told)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:

@@ -1,5 +1,6 @@
 """What is compared: a run, a notebook's folder or a record, read as a `Side` with one `Sheet` for each notebook."""
 
+import contextlib
 import json
 import zipfile
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ LOOKED_FOR = (
     "copy), or one executed notebook"
 )
 INJECTED = "injected-parameters"  # papermill's tag of the cell that sets parameters
-PLACES = ("out", "methods")  # parameters that two runs have different on purpose, or that are compared elsewhere
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Sheet:
             return self.outcome.status
         if self.notebook is None:
             return runs.COMPLETE
-        if self.notebook.metadata.get("papermill", {}).get("exception"):
+        if log_of(self.notebook).get("exception"):
             return runs.FAILED
-        unfinished = any(cell_log(cell).get("status") in ("pending", "running") for cell in self.notebook.cells)
+        unfinished = any(log_of(cell).get("status") in ("pending", "running") for cell in self.notebook.cells)
         return runs.INTERRUPTED if unfinished else runs.COMPLETE
 
     @property
@@ -91,16 +91,16 @@ class Sheet:
         """Wall-clock time as the run measured it, else as papermill or the record did."""
         if self.outcome is not None:
             return self.outcome.seconds
-        logged = self.notebook.metadata.get("papermill", {}).get("duration") if self.notebook else None
+        logged = log_of(self.notebook).get("duration") if self.notebook else None
         return logged if logged is not None else self.record.get("seconds")
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What the results may depend on: parameters (defaults included), versions, device and code, by name."""
-        given = {f"parameter {name}": value for name, value in self._parameters().items() if name not in PLACES}
+        """How it ended, and what that may depend on: parameters (defaults too), versions, device and code, by name."""
+        given = {f"parameter {name}": value for name, value in self._parameters().items()}
         versions = {f"version of {name}": value for name, value in self.record.get("versions", {}).items()}
         device = {"device": self.record["device"]} if "device" in self.record else {}
-        return given | versions | device | self._code()
+        return {"status": self.status} | given | versions | device | self._code()
 
     @cached_property
     def evaluation(self) -> Evaluation | None:
@@ -121,15 +121,18 @@ class Sheet:
             raise ValueError(f"{self.folder}: values per picture are damaged ({error}); evaluate again") from error
 
     def _parameters(self) -> dict[str, Any]:
-        if self.notebook is None:
-            return (self.outcome.parameters if self.outcome else {}) | self.record.get("parameters", {})
-        try:
-            known = runs.defaults(self.notebook)
-        except ValueError:  # a notebook of one's own, without a cell of parameters
-            known = {}
-        given = self.outcome.parameters if self.outcome else self.notebook.metadata.get("papermill", {})
-        given = given if self.outcome else given.get("parameters", {})
-        return self.record.get("parameters", {}) | known | given
+        """Return the parameters, without the folder for the output and the list of an evaluation's methods."""
+        found = dict(self.record.get("parameters", {}))
+        if self.notebook is not None:
+            with contextlib.suppress(ValueError):  # a notebook of one's own may have no cell of parameters
+                found |= runs.defaults(self.notebook)
+            found |= log_of(self.notebook).get("parameters", {})
+        found |= self.outcome.parameters if self.outcome else {}
+        return {
+            name: value
+            for name, value in found.items()
+            if name != "out" and not (name == "methods" and isinstance(value, list))
+        }
 
     def _code(self) -> dict[str, str]:
         if self.outcome is not None:
@@ -202,9 +205,9 @@ def read_side(path: str | Path) -> Side:
     return _of_record(path, _record(folder) if written else {}, folder, copy)
 
 
-def cell_log(cell: NotebookNode) -> dict[str, Any]:
-    """Return what papermill noted of a cell: status, start_time, end_time, duration; empty if it noted nothing."""
-    found = cell.get("metadata", {}).get("papermill")
+def log_of(node: NotebookNode) -> dict[str, Any]:
+    """Return what papermill noted of a notebook or a cell, such as status and duration; empty if it noted nothing."""
+    found = node.get("metadata", {}).get("papermill")
     return found if isinstance(found, dict) else {}
 
 
@@ -215,12 +218,11 @@ def injected(cell: NotebookNode) -> bool:
 
 def _of_run(path: Path, folder: Path) -> Side:
     record = _record(folder / "run.json")
-    outcomes = runs.Run.load(folder).outcomes
     sheets = {}
-    for name, outcome in sorted(outcomes.items()):
-        place = folder / name
+    for name, outcome in sorted(runs.Run.load(folder).outcomes.items()):
+        place, copy = folder / name, folder / name / f"{name}.ipynb"
+        _check_outcome(folder / "run.json", outcome)
         written = outcome.status == runs.COMPLETE and (place / "results.json").exists()  # else it is an earlier one's
-        copy = place / f"{name}.ipynb"
         sheets[name] = Sheet(name, place, _record(place) if written else {}, copy if copy.exists() else None, outcome)
     return Side(path, "run", sheets, record)
 
@@ -239,9 +241,16 @@ def _outcome_of_cell(folder: Path) -> runs.Outcome | None:
     if not path.exists():
         return None
     try:
-        return runs.Outcome(**json.loads(path.read_text(encoding="utf-8")))
+        outcome = runs.Outcome(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: damaged ({error}); run the cell again") from error
+    _check_outcome(path, outcome)
+    return outcome
+
+
+def _check_outcome(path: Path, outcome: runs.Outcome) -> None:
+    if not isinstance(outcome.parameters, dict) or not isinstance(outcome.status, str):
+        raise ValueError(f"{path}: damaged (a notebook without parameters or status); run again to rewrite it")
 
 
 def _record(path: Path) -> dict[str, Any]:
