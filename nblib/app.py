@@ -29,7 +29,7 @@ def server(*, port: int | None = None) -> Server:
     Raises
     ------
     FileNotFoundError
-        If Voila is not installed, or there are no shipped weights.
+        If Voila is not installed, or nblib works without its repository and ``NBLIB_DATA``.
     ValueError
         If the port is taken.
     """

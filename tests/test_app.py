@@ -43,6 +43,7 @@ def test_the_notebook_is_plain_short_and_without_outputs():
     assert code[-1].source == "stage"
 
 
+@pytest.mark.slow
 def test_every_explorer_is_built_from_what_is_shipped():
     """The cells in order, as the page runs them, and then a visit to the one that waits for it."""
     names = {}
