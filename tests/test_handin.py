@@ -143,10 +143,14 @@ def test_a_full_disk_is_told_and_the_check_passes(tmp_path, monkeypatch):
     assert "could not be recorded: [Errno 28] No space left" in verdict.message
 
 
-@pytest.mark.parametrize("name", ["a" * 101, "Ada\x1b[2J", 3])
+@pytest.mark.parametrize("name", ["a" * 101, "Ada\x1b[2J"])
 def test_names_that_cannot_be_shown_are_refused(name):
-    with pytest.raises((ValueError, AttributeError)):
+    with pytest.raises(ValueError, match="student: "):
         hand_in(name)
+
+
+def test_a_number_is_a_name():
+    assert "for 12345 in" in repr(hand_in(12345))
 
 
 def test_answers_without_a_source_are_noted_too(tmp_path):
@@ -271,8 +275,8 @@ def test_folders_zips_and_files_are_read(tmp_path):
 
 def test_damaged_files_are_named_and_the_others_read(tmp_path):
     written(tmp_path, "Ada")
-    (tmp_path / "broken.json").write_text("{")
-    (tmp_path / "large.json").write_bytes(b" " * 2_000_000)
+    (tmp_path / "handin broken.json").write_text("{")
+    (tmp_path / "Large-HandIn.json").write_bytes(b" " * 2_000_000)
     (tmp_path / "no.zip").write_text("PK")
     (tmp_path / "link.json").symlink_to("/etc/hostname")
     (tmp_path / "folder.json").mkdir()
@@ -280,11 +284,20 @@ def test_damaged_files_are_named_and_the_others_read(tmp_path):
     found = hand_ins.collect([tmp_path])
     assert list(found.students) == ["Ada"]
     assert {name.rpartition("/")[2]: why.split(" (")[0] for name, why in found.damaged.items()} == {
-        "broken.json": "not JSON",
-        "large.json": "larger than 1 MB",
+        "handin broken.json": "not JSON",
+        "Large-HandIn.json": "larger than 1 MB",
         "no.zip": "no zip file",
         "link.json": "a link; only files are read",
     }
+
+
+def test_other_json_files_of_a_folder_are_counted(tmp_path):
+    written(tmp_path / "notebooks", "Ada")
+    (tmp_path / "student.json").write_text("{}")
+    (tmp_path / "settings.json").write_text("{")
+    found = hand_ins.collect([tmp_path])
+    assert (list(found.students), found.damaged) == (["Ada"], {})
+    assert found.remarks == ["2 other JSON files are no hand-ins"]
 
 
 def test_zips_are_never_unpacked_and_bombs_do_not_go_off(tmp_path):
@@ -293,11 +306,11 @@ def test_zips_are_never_unpacked_and_bombs_do_not_go_off(tmp_path):
     good = json.dumps(Record("Ada", {}).as_json())
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("../../outside.json", good)
-        archive.writestr("bomb.json", b" " * 50_000_000)
-        archive.writestr("\x1b[2Jcolour.json", "{")
-        archive.writestr("bent.json", "0123456789" * 1000)
+        archive.writestr("handin-bomb.json", b" " * 50_000_000)
+        archive.writestr("\x1b[2J-handin.json", "{")
+        archive.writestr("handin-bent.json", "0123456789" * 1000)
     data = path.read_bytes()
-    place = data.index(b"bent.json") + len("bent.json") + 4
+    place = data.index(b"handin-bent.json") + len("handin-bent.json") + 4
     path.write_bytes(data[:place] + b"\xff\xff\xff\xff" + data[place + 4 :])
     found = hand_ins.collect([path])
     assert list(found.students) == ["Ada"]
@@ -383,9 +396,9 @@ def test_the_verb_shows_the_table_and_fails_for_damaged_files(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "Ada" in shown
     assert "1 of 21" in shown
-    (tmp_path / "in" / "b.json").write_text("[]")
+    (tmp_path / "b.json").write_text("[]")
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["collect", str(tmp_path / "in")])
+        cli.main(["collect", str(tmp_path / "in"), str(tmp_path / "b.json")])
     assert stopped.value.code == 1
     assert "b.json: not a hand-in of nblib" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:

@@ -181,6 +181,7 @@ def test_two_solutions_in_one_cell_come_back_to_their_places():
             "put the marks inside the function",
         ),
         (exercise("### BEGIN SOLUTION\ndef f(x):\n### END SOLUTION\n    y = 1\ncheck('p', f)"), "not Python"),
+        (new_code_cell("1 +"), "not Python"),
         (new_code_cell(ANSWER), "shows a solution; put it between marks in a cell tagged 'exercise'"),
         (new_markdown_cell("```\n### BEGIN SOLUTION\n```"), "shows a solution"),
         (new_markdown_cell("<details><summary>The solution</summary>\n\n4\n</details>"), "shows a solution"),
@@ -188,7 +189,12 @@ def test_two_solutions_in_one_cell_come_back_to_their_places():
 )
 def test_what_cannot_be_taken_out_is_refused(cell, told):
     with pytest.raises(ValueError, match=told):
-        stubs.student_form(notebook(cell), "03_holes")
+        stubs.student_form(notebook(exercise(), cell), "03_holes")
+
+
+def test_ipythons_own_lines_do_no_harm():
+    cells = [new_code_cell(source) for source in ("%%bash\nls", "%matplotlib inline\n!ls\na = 1", "await something()")]
+    assert stubs.student_form(notebook(exercise(), *cells), "03_holes").cells[-3:] == cells
 
 
 def test_a_notebook_without_exercises_stays_as_it_is():
@@ -395,9 +401,9 @@ def test_the_real_edition_stands_alone(tmp_path):
 
 @pytest.mark.slow
 def test_a_chapter_runs_from_top_to_bottom_with_its_stubs(tmp_path):
-    name = "02_self_attention_maps"
+    name = "04_latent_search"
     student = stubs.student_form(nbformat.read(SERIES[name], as_version=4), name)
-    outcome = runs.execute(name, student, runs.profile("smoke")[name], tmp_path, 300, 300, False)
+    outcome = runs.execute(name, student, runs.profile("smoke")[name], tmp_path, 550, 550, False)
     assert outcome.status == "complete", outcome.error
     executed = nbformat.read(tmp_path / f"{name}.ipynb", as_version=4)
     told = [

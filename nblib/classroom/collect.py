@@ -35,9 +35,9 @@ class Collection:
     files : dict of str to list of str
         Where each student's records lay.
     damaged : dict of str to str
-        Files that are no hand-in, and why.
+        Files that are meant for a hand-in (by their name, or because you named them) and are none, and why.
     remarks : list of str
-        Equal answers of two students, one student's several files.
+        Equal answers of two students, one student's several files, how many other JSON files there are.
     """
 
     students: dict[str, Record] = field(default_factory=dict)
@@ -54,7 +54,7 @@ def collect(places: list[Path]) -> Collection:
     FileNotFoundError
         If a place does not exist, or there is nothing to read in any.
     """
-    found = Collection()
+    found, others = Collection(), 0
     for number, (name, data) in enumerate(_contents(places, found)):
         if number == MAX_FILES:
             found.damaged["…"] = f"more than {MAX_FILES} files; collect them in parts"
@@ -62,17 +62,21 @@ def collect(places: list[Path]) -> Collection:
         try:
             record = handin.parse(data)
         except ValueError as error:
-            found.damaged[name] = str(error)
+            if "handin" in Path(name).name.lower() or Path(name) in places:
+                found.damaged[name] = str(error)
+            else:
+                others += 1  # whoever hands in a whole folder hands in settings and the like
             continue
         before = found.students.get(record.student, Record(record.student))
         found.students[record.student] = _joined(before, record)
         found.files.setdefault(record.student, []).append(name)
     if not found.students and not found.damaged:
-        raise FileNotFoundError(f"no .json or .zip files in {', '.join(map(str, places))}")
+        raise FileNotFoundError(f"no hand-in in {', '.join(map(str, places))}: look for the students' handin.json")
     found.students = dict(sorted(found.students.items(), key=lambda entry: entry[0].casefold()))
     found.remarks = [
         *(f"{name!r} handed in {len(files)} files" for name, files in found.files.items() if len(files) > 1),
         *(text for text, _ in equal_answers(found.students)),
+        *([f"{others} other JSON files are no hand-ins"] if others else []),
     ]
     return found
 

@@ -48,18 +48,18 @@ def write(out: str | Path, names: list[str] | None = None) -> dict[str, list[Ask
     out = Path(out).expanduser().absolute()
     _require_ours(out)
     series = {name: nbformat.read(path, as_version=4) for name, path in runs.select(names or []).items()}
-    asked = {}
+    asked, students = {}, {}
     for name, notebook in series.items():
         try:
-            asked[name] = stubs.exercises_of(notebook)
+            asked[name], students[name] = stubs.exercises_of(notebook), stubs.student_form(notebook, name)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     with whole_folder(out) as folder:
         for part in COPIED:
             _copy(paths.REPOSITORY / part, folder / part)
         _keep_sections(folder / "notebooks" / "profiles", series)
-        for name, notebook in series.items():
-            nbformat.write(stubs.student_form(notebook, name), folder / "notebooks" / f"{name}.ipynb")
+        for name, notebook in students.items():
+            nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
         (folder / "README.md").write_text(_readme(series, asked), encoding="utf-8")
         made_from = {name: runs.stamp(notebook) for name, notebook in series.items()}
         manifest = {"kind": KIND, "nblib": __version__, "made_from": made_from, "files": _hashes(folder)}

@@ -157,7 +157,10 @@ def _clear(notebook: NotebookNode) -> None:
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
-        uses = {node.id for node in ast.walk(_parsed(cell.source)) if isinstance(node, ast.Name)}
+        try:
+            uses = {node.id for node in ast.walk(_parsed(cell.source)) if isinstance(node, ast.Name)}
+        except SyntaxError as error:
+            raise ValueError(f"cell {cell.id}: not Python ({error.msg})") from error
         if _is_exercise(cell) or uses & tainted:
             tainted |= _bound(cell.source)
             cell.outputs, cell.execution_count = [], None
@@ -190,7 +193,9 @@ def _root(node: ast.AST) -> str:
 
 
 def _parsed(source: str) -> ast.Module:
-    """Return the tree of a cell, lines that are IPython's own left out."""
+    """Return the tree of a cell, what is IPython's own left out."""
+    if source.startswith("%%"):
+        return ast.Module([], [])
     plain = "\n".join("pass" if re.match(r"[%!]", line) else line for line in source.splitlines())
     return ast.parse(plain)
 

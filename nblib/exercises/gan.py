@@ -268,19 +268,19 @@ register(
 )
 register(
     Exercise(
-        "interpolate",
-        "with t from 0 to 1, weights 1 - t and t make a straight line; on an arc they are sines of parts of the angle "
-        "between the ends, over the sine of all of it. And at an angle of 0?",
-        _path_properties,
-        _path_trial,
-    )
-)
-register(
-    Exercise(
         "mode_coverage",
         "torch.cdist gives all distances, (n, K); count what is near for each centre, and compare with its fair share "
         "before you average.",
         _coverage_properties,
         _coverage_trial,
+    )
+)
+register(
+    Exercise(
+        "interpolate",
+        "with t from 0 to 1, weights 1 - t and t make a straight line; on an arc they are sines of parts of the angle "
+        "between the ends, over the sine of all of it. And at an angle of 0?",
+        _path_properties,
+        _path_trial,
     )
 )

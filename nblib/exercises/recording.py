@@ -40,12 +40,12 @@ class HandIn:
 _current = HandIn("", Path(FILE))
 
 
-def hand_in(student: str, *, notebook: str = "", folder: str | Path = ".") -> HandIn:
+def hand_in(student: str | int, *, notebook: str = "", folder: str | Path = ".") -> HandIn:
     """Note from now on every check in ``handin.json``, or nothing if `student` is empty.
 
     Parameters
     ----------
-    student : str
+    student : str or int
         Your name or number, as your teacher wants it.
     notebook : str
         ``name@stamp`` of the notebook; the student edition fills it in.
@@ -65,8 +65,8 @@ def hand_in(student: str, *, notebook: str = "", folder: str | Path = ".") -> Ha
     global _current
     path = Path(folder).absolute() / FILE
     _current = HandIn("", path, notebook)  # whatever fails below, nothing is noted under another name
-    if student.strip():
-        name = handin.checked_name(student)
+    if str(student).strip():
+        name = handin.checked_name(str(student))
         _read(path, name)
         _current = HandIn(name, path, notebook)
     return _current
