@@ -140,7 +140,7 @@ class _Rendering:
 
     def _close_section(self) -> None:
         text = " ".join(" ".join(self.words).split())
-        if text or self.at[1]:
+        if text or self.at[0] != self.page.chapter.key:
             self.page.sections.append(Section(*self.at, text))
         self.words = []
 
