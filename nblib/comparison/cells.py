@@ -87,7 +87,7 @@ class Pictures:
 
 
 def cell_times(a: Sheet, b: Sheet) -> list[CellTime]:
-    """Return the times of all code cells that either notebook timed, the largest change first."""
+    """Return the times of all code cells that either notebook timed, in A's order, then what only B has."""
     ours, theirs = _coded(a.notebook), _coded(b.notebook)
     found = []
     for key in dict.fromkeys([*ours, *theirs]):
@@ -95,7 +95,7 @@ def cell_times(a: Sheet, b: Sheet) -> list[CellTime]:
         times = [_duration(side[key][1]) if key in side else None for side in (ours, theirs)]
         if times != [None, None]:
             found.append(CellTime(a.name, number, _first_line(cell.source), *times))
-    return sorted(found, key=lambda cell: -abs(cell.change))
+    return found
 
 
 def pictures(a: Sheet, b: Sheet) -> list[Pictures]:

@@ -198,10 +198,11 @@ def read_side(path: str | Path) -> Side:
     copies = sorted(folder.glob("*.ipynb"))
     copy = copies[0] if len(copies) == 1 else None
     written = (folder / "results.json").exists()
+    if (folder / "sweep.json").exists():
+        cells = [cell.parent for cell in sorted((folder / "cells").glob("*/cell.json"))]
+        raise ValueError(f"{path}: a whole sweep; compare two of its cells, as in {(cells or [folder / 'cells'])[0]}")
     if not written and copy is None and not (folder / "cell.json").exists():
-        cells = sorted((folder / "cells").glob("*/cell.json"))  # of a sweep
-        hint = f"; to compare cells of a sweep name their folders, as in {cells[0].parent}" if cells else ""
-        raise FileNotFoundError(f"{path}: nothing to compare there{hint}; looked for {LOOKED_FOR}")
+        raise FileNotFoundError(f"{path}: nothing to compare there; looked for {LOOKED_FOR}")
     return _of_record(path, _record(folder) if written else {}, folder, copy)
 
 
