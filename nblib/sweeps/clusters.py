@@ -131,7 +131,7 @@ def _local(workers: int) -> Any:
         n_workers=workers,
         threads_per_worker=1,  # one notebook at a time
         memory_limit=0,  # the notebooks are processes of their own, so dask could not see what they take
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # a free port: None would take 8787, and warn where that is taken
         preload=[tasks.__name__],
         silence_logs=logging.CRITICAL,  # a killed worker is reported by the sweep, in fewer lines
     )
@@ -151,6 +151,7 @@ def _queue(settings: dict[str, Any]) -> Any:
         "job_script_prologue": settings["prologue"],
         "job_extra_directives": settings["directives"],
         "death_timeout": 60,
+        "scheduler_options": {"dashboard_address": ":0"},
         **{key: settings[key] for key in ("queue", "account", "interface", "python", "log_directory") if settings[key]},
     }
     made = {"slurm": dask_jobqueue.SLURMCluster, "pbs": dask_jobqueue.PBSCluster}[settings["kind"]](**options)

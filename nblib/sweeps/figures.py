@@ -20,6 +20,7 @@ CURVES = 6  # at most, in one figure; more would be a tangle, so the mean over a
 WIDE = 20  # a parameter whose largest value is so many times the smallest has a logarithmic axis
 ASIDE = 0.018  # how far one curve stands beside the next, as a part of the axis
 MARKERS = "osD^vP"
+DASHES = ("-", "--", ":", "-.", (0, (1, 1)), (0, (6, 2, 1, 2)))  # curves that lie on each other stay visible
 
 
 def swept(plan: Plan) -> list[str]:
@@ -144,8 +145,8 @@ def _curve(ax: Axes, part: pd.DataFrame, parameter: str | None, positions: dict,
     reach = np.abs(part[["low", "high"]].to_numpy(float).T - mean)
     colour = sns.color_palette(plots.PALETTE)[number]
     ax.errorbar(
-        x, mean, yerr=np.nan_to_num(reach), color=colour, marker=MARKERS[number], markersize=9, linewidth=2.5,
-        capsize=6, elinewidth=3, label=label,
+        x, mean, yerr=np.nan_to_num(reach), label=label, color=colour, marker=MARKERS[number], markersize=9,
+        linestyle=DASHES[number], linewidth=2.5, capsize=6, elinewidth=3,
     )  # fmt: skip
 
 
@@ -162,7 +163,7 @@ def _label(ax: Axes, positions: dict, parameter: str | None, metric: str) -> Non
         ax.set_xscale("log")
     ax.set_xticks(list(positions.values()), [spoken(value) if value is not None else "" for value in positions])
     ax.minorticks_off()
-    ax.margins(x=0.12)
+    ax.margins(x=0.2)
     ax.locator_params(axis="y", nbins=6)
 
 

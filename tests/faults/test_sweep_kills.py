@@ -13,6 +13,9 @@ import pandas as pd
 import psutil
 import pytest
 
+from nblib import paths
+from nblib.sweeps import plans, tasks
+
 sys.path.insert(0, str(Path(__file__).parent))
 import sweepable
 
@@ -142,3 +145,21 @@ def test_ctrl_c_keeps_what_is_complete_and_says_how_to_go_on(drive):
     assert f"--out {driver.out} --resume" in said
     assert "Traceback" not in said
     assert (pd.read_csv(driver.out / "table.csv")["status"] == "complete").sum() == done
+
+
+def test_a_full_disk_is_named(small_disk, tmp_path, monkeypatch):
+    series = sweepable.write_series(tmp_path / "notebooks")
+    monkeypatch.setattr(paths, "notebooks_dir", lambda: series)
+    plan, source = plans.make("00", {"steps": [1, 2]}, 1, "class", {})
+    out = small_disk / "out"
+    plan.save(out, source)
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "filler").write_bytes(bytes(2**22))
+    with pytest.raises(OSError, match=r"the disk is full .* while writing"):
+        plan.save(out, source)
+    status, said = tasks._in_own_process(out, "steps=1_seed=0", 1, (60, 60))
+    assert status == 1
+    assert "No space left" in said or "the disk is full" in said
+    (small_disk / "filler").unlink()
+    assert plans.Plan.load(out) == plan
+    assert plan.missing(out) == ["steps=1_seed=0", "steps=2_seed=0"]
