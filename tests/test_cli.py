@@ -28,7 +28,7 @@ def nblib(*arguments, capsys):
 
 
 VERBS = [[], ["info"], ["data"], *(["data", verb] for verb in ("list", "make", "import", "check", "clean"))]
-VERBS += [["train"], ["evaluate"], ["fill"], ["run"], ["sweep"], ["lab"], ["app"]]
+VERBS += [["train"], ["evaluate"], ["fill"], ["run"], ["sweep"], ["report"], ["lab"], ["app"]]
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

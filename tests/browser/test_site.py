@@ -1,4 +1,4 @@
-"""The report site in a real browser, from disk: nothing leaves it, nothing of a stranger's acts, everyone can read it."""
+"""The report site in a real browser, from disk: nothing leaves it, nothing of a stranger's acts, all can read it."""
 
 import re
 
