@@ -266,10 +266,10 @@ def test_settings_that_differ_are_told_with_defaults_and_once(tmp_path):
     assert changes["code"] == ()  # in both notebooks
     assert changes["parameter steps"] == ("00_first",)
     assert changes["parameter methods"] == ("01_second",)  # here a text; of an evaluation it is the list compared
-    failed = run(tmp_path / "c", None, executed(given), status="failed", error="two\nlines")
-    found = compare(one, failed)
+    failed = run(tmp_path / "c", {"x": 1}, executed(given), status="failed", error="two\nlines")
+    found = compare(two, failed)
     assert ("status", "complete", "failed") in [(change.what, change.a, change.b) for change in found.changes]
-    assert "version of torch" not in {change.what for change in found.changes}  # what failed has no record
+    assert "version of torch" not in {change.what for change in found.changes}  # that record is an earlier attempt's
     assert "two lines" in text(found)
 
 
