@@ -23,7 +23,7 @@ TITLES = {
     Kind.raises: "Raises",
     Kind.warns: "Warns",
 }
-HIDDEN = {"nblib.cli"}  # `nblib --help` tells more
+HIDDEN = {"nblib.cli", "nblib.classroom.answers"}  # `nblib --help` tells more; answers are the teacher's
 
 
 @dataclass(frozen=True)
