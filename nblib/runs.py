@@ -5,7 +5,6 @@ says how each ended, and ``index.html`` to look at.
 """
 
 import ast
-import contextlib
 import hashlib
 import json
 import time
@@ -265,6 +264,8 @@ def execute(
     """Execute one notebook into `folder` (``NAME.ipynb``, ``NAME.html``, and what it writes to its ``out``)."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}.ipynb"
+    nbformat.write(notebook, target)  # papermill would note an input that is no file as a whole, pictures and all
+    place = str(target).replace("{", "{{").replace("}", "}}")  # papermill takes paths for format strings
     start = time.monotonic()
     error = ""
 
@@ -273,8 +274,8 @@ def execute(
 
     try:
         papermill.execute_notebook(
-            notebook,
-            str(target).replace("{", "{{").replace("}", "}}"),  # papermill takes paths for format strings
+            place,
+            place,
             {**given, **({"out": str(folder)} if "out" in defaults(notebook) else {})},
             progress_bar={"desc": name, "bar_format": BAR} if progress else False,
             timeout_func=seconds_left,
@@ -287,8 +288,7 @@ def execute(
         error = f"took too long ({limit}); raise --cell-timeout or --total-timeout, or choose a smaller profile"
     except DeadKernelError:
         error = "the kernel died, most often for want of memory; choose a smaller profile or batch_size"
-    with contextlib.suppress(FileNotFoundError):  # no copy was written when the kernel did not start
-        pages.write_notebook_page(target, target.with_suffix(".html"))
+    pages.write_notebook_page(target, target.with_suffix(".html"))
     status = FAILED if error else COMPLETE
     return Outcome(status, round(time.monotonic() - start, 1), given, stamp(notebook), error)
 

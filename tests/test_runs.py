@@ -89,6 +89,8 @@ def test_a_run_executes_writes_pages_and_goes_on_where_it_failed(series, tmp_pat
     assert "A title" in index
     assert "Its promise." in index
     assert "too many" in index
+    copy = nbformat.read(out / "00_first" / "00_first.ipynb", as_version=4)
+    assert "cells" not in copy.metadata.papermill.input_path  # else the copy holds the notebook twice
 
     with pytest.raises(FileExistsError, match="holds a run already"):
         runs.run(profile="smoke", out=out)
