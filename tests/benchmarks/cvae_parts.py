@@ -312,7 +312,7 @@ def made(subject: Subject) -> Figures:
     return {name: {key: card[key] for key in kept if key in card} for name, card in subject.cards.items()}
 
 
-def rows(subject: Subject, task: str, count: int = 4) -> dict[str, Tensor]:
+def rows(subject: Subject, task: str, count: int = 3) -> dict[str, Tensor]:
     """Return what the networks of a task make of the first test pictures, (count, 3, H, W) in [0, 1] by name.
 
     Of the glasses-remover, of the first with glasses. What a network draws is pasted into the hole; networks with a
