@@ -37,6 +37,11 @@ def benchmarks_dir() -> Path:
     return REPOSITORY / "data" / "benchmarks"
 
 
+def pictures_dir() -> Path:
+    """Return the folder of pictures that come with the repository, ``data/pictures``."""
+    return REPOSITORY / "data" / "pictures"
+
+
 def notebooks_dir() -> Path:
     """Return the folder of the numbered notebooks.
 

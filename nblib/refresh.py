@@ -37,7 +37,7 @@ def main(names: list[str]) -> int:
             executed = nbformat.read(done["class"].out / name / f"{name}.ipynb", as_version=4)
             write_notebook(path, committed_form(executed, measured[name]))
             for picture in PICTURES.get(name, ()):
-                target = paths.REPOSITORY / "data" / "pictures" / picture
+                target = paths.pictures_dir() / picture
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(done["class"].out / name / picture, target)
     write_readme(paths.REPOSITORY / "README.md", measured)
