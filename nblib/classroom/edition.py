@@ -17,7 +17,7 @@ from nblib.pages import TEMPLATES, title_and_promise
 
 KIND, MANIFEST = "nblib student edition", "student.json"
 COPIED = (
-    *("nblib", "data/checkpoints", "data/benchmarks", "notebooks/profiles", "data/README.md"),
+    *("nblib", "data/checkpoints", "data/benchmarks", "data/pictures", "notebooks/profiles", "data/README.md"),
     *("pyproject.toml", "constraints.txt", "environment.yml", "LICENSE", "CITATION.cff", ".gitignore"),
 )
 LEFT_OUT = ("answers", "__pycache__", "*.pyc", ".partial-*")  # nblib/classroom/answers holds all solutions
