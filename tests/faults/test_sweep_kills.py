@@ -28,7 +28,7 @@ PATIENCE = 500  # for a machine that does much else
 class Driven:
     """``nblib sweep`` of the small notebook in a process of its own."""
 
-    def __init__(self, folder, *more, pause=0.5):
+    def __init__(self, folder, *more, pause=0.3):
         self.folder, self.out, self.log = folder, folder / "out", folder / "log"
         command = [sys.executable, sweepable.__file__, folder / "notebooks", "sweep", "00", *GRID, "--out", self.out]
         command += ["-p", f"log={self.log}", "-p", f"pause={pause}", *more]
@@ -53,7 +53,7 @@ class Driven:
         while not (found := condition()):
             assert time.monotonic() < end, f"{what} did not happen: {self.words()}"
             assert self.process.poll() is None, f"ended before {what}: {self.words()}"
-            time.sleep(0.02)
+            time.sleep(0.1)
         return found
 
     def below(self):
