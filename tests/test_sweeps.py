@@ -1,5 +1,6 @@
 import io
 import json
+import signal
 import os
 import re
 import sys
@@ -281,6 +282,7 @@ def test_a_machine_without_the_queue_says_so(tmp_path, monkeypatch):
         clusters.check(None, None, path)
     with pytest.raises(FileNotFoundError, match="no such file"):
         clusters.check(None, None, tmp_path / "none.yaml")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # dask-jobqueue takes it when imported
 
 
 def test_there_is_one_kind_of_workers():

@@ -1,12 +1,15 @@
 """Workers for a sweep: processes of this machine, a dask scheduler that runs already, or jobs of SLURM or PBS."""
 
 import contextlib
+import importlib
 import logging
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -65,8 +68,7 @@ def check(workers: int | None, scheduler: str | None, cluster: str | Path | None
     if workers is not None and workers < 1:
         raise ValueError(f"--workers {workers}: give at least 1")
     if cluster is not None:
-        import dask_jobqueue  # noqa: F401
-
+        _jobqueue()
         kind = read_cluster(cluster)["kind"]
         if not shutil.which(SUBMITS[kind]):
             raise FileNotFoundError(
@@ -139,8 +141,7 @@ def _local(workers: int) -> Any:
 
 def _queue(settings: dict[str, Any]) -> Any:
     """Return a cluster of jobs, each with workers of one thread: one notebook at a time."""
-    import dask_jobqueue
-
+    dask_jobqueue = _jobqueue()
     one_by_one = ["--nthreads", "1"]  # the last one counts: the cores are the notebook's, not the worker's
     options = {
         "cores": settings["cores"],
@@ -157,6 +158,15 @@ def _queue(settings: dict[str, Any]) -> Any:
     made = {"slurm": dask_jobqueue.SLURMCluster, "pbs": dask_jobqueue.PBSCluster}[settings["kind"]](**options)
     made.scale(jobs=settings["jobs"])
     return made
+
+
+def _jobqueue() -> ModuleType:
+    """Return dask-jobqueue, imported; it takes Ctrl-C for itself then (0.9), which is ours to answer."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        return importlib.import_module("dask_jobqueue")
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
 
 
 def _connected(address: str) -> "Client":

@@ -196,7 +196,7 @@ def test_holes_are_those_of_the_tasks():
     for k in range(2):
         rows, columns = draw_hole(tasks.find("smiling"), known, k, 0)[0].nonzero().T
         middle = torch.stack([columns.float().mean(), rows.float().mean()])
-        assert_close(middle, landmarks[k, 3:].mean(0) + torch.tensor([0.25, 3.5]), atol=1.5, rtol=0)
+        assert_close(middle, landmarks[k, 3:].mean(0) + torch.tensor([-0.25, -0.5]), atol=1.5, rtol=0)
     there = draw_hole(tasks.find("smiling"), replace(known, name="celeba"), 1, 0)[0].nonzero()
     assert (there.amin(0).tolist(), there.amax(0).tolist()) == ([50, 21], [63, 44])
     assert draw_hole(tasks.find("glasses-remover"), known, 0, 0) is None
@@ -337,7 +337,8 @@ def test_two_labels_and_the_glasses_remover(images, flipped):
 
 def test_holes_by_choice(mixer):
     assert {one["key"]: one["placed"] for one in mixer.holes} == {
-        "own": True, "general": True, "general-big": True, "smiling": False, "glasses-remover": False
+        "own": True, "general": True, "general-big": True,
+        "smiling": False, "smiling-wide": False, "glasses-remover": False,
     }  # fmt: skip
     for hole, told in [("smiling", "mouth box"), ("glasses-remover", "nothing hidden"), ("general", "small rectangle")]:
         mixer.choose(hole=hole)
