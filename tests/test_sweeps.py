@@ -1,8 +1,8 @@
 import io
 import json
-import signal
 import os
 import re
+import signal
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
