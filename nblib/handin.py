@@ -9,6 +9,7 @@ import io
 import json
 import re
 import tokenize
+import unicodedata
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -28,7 +29,7 @@ class Answer:
     ----------
     passed : bool
     tries : int
-        How many different answers the check saw, up to the first that passed.
+        How often the check saw another answer than the time before, up to the first that passed.
     time : str
         When it passed, else when it was last tried; ISO 8601 with the offset from UTC.
     source : str
@@ -103,14 +104,14 @@ def parse(data: bytes) -> Record:
 
 
 def checked_name(student: Any) -> str:
-    """Return a student's name with single blanks between its words.
+    """Return a student's name with single blanks between its words, its accents composed (NFC).
 
     Raises
     ------
     ValueError
         If it is no text, empty, too long, or holds control characters.
     """
-    name = " ".join(student.split()) if isinstance(student, str) else student
+    name = unicodedata.normalize("NFC", " ".join(student.split())) if isinstance(student, str) else student
     if not name:
         raise ValueError("student: a name is text, and not empty")
     return _text(name, "student")

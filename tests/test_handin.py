@@ -321,6 +321,26 @@ def test_zips_are_never_unpacked_and_bombs_do_not_go_off(tmp_path):
     assert sorted(each.name for each in tmp_path.rglob("*")) == ["bad.zip", "in"]
 
 
+def test_a_zip_of_zips_or_of_another_time_stops_nobody_elses(tmp_path):
+    good = json.dumps(Record("Ada", {}).as_json())
+    with zipfile.ZipFile(tmp_path / "handin_ada.zip", "w") as archive:
+        archive.writestr("handin.json", good)
+        archive.writestr("student.json", '{"kind": "something else"}')
+        archive.writestr("cyd.zip", b"PK")
+    data = (tmp_path / "handin_ada.zip").read_bytes()
+    place = data.index(b"PK\x01\x02") + 6  # the version that is needed to unpack
+    (tmp_path / "new.zip").write_bytes(data[:place] + b"\xff" + data[place + 1 :])
+    found = hand_ins.collect([tmp_path])
+    assert list(found.students) == ["Ada"]
+    assert [why for _, why in sorted(found.damaged.items())] == [
+        *("a zip in a zip; unpack the outer one", "no zip file (NotImplementedError)")
+    ]
+
+
+def test_accents_are_composed():
+    assert handin.checked_name("Zoe\u0308") == handin.checked_name("Zo\u00eb")
+
+
 def test_too_many_files_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(hand_ins, "MAX_FILES", 3)
     for k in range(5):

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from nblib import cli, exercises, paths, runs
+from nblib import badges, cli, exercises, paths, runs
 from nblib.classroom import answers, edition, formulas, guide, stubs
 from nblib.exercises import check
 
@@ -147,11 +147,21 @@ def test_outputs_that_a_solution_made_further_down_are_cleared():
     sources = (
         *("filled = my_paste(a, b, c)", "table = [filled.mean()]", "rows.append(table)", "print(rows)"),
         *("print(table)", "seen = {}", "seen['x'] = filled", "seen", "harmless = 3", "print(harmless)"),
+        *("%time my_paste(a, b, c)", "%%time\nfilled", "first = []", "first.insert(0, filled)", "first"),
     )
     cells = [more("def my_paste_like(x): return x"), exercise(), *map(more, sources)]
     student = stubs.student_form(notebook(*cells), "03_holes")
     kept = [cell.source for cell in student.cells if cell.cell_type == "code" and cell.outputs]
-    assert kept[1:] == ["def my_paste_like(x): return x", "seen = {}", "harmless = 3", "print(harmless)"]
+    assert kept[1:] == ["def my_paste_like(x): return x", "seen = {}", "harmless = 3", "print(harmless)", "first = []"]
+
+
+def test_badges_and_set_up_cells_do_not_lead_to_the_solutions():
+    complete = notebook()
+    badged = badges.with_badges(complete, "03_holes", badges.Address.parse("https://github.com/someone/course"))
+    student = stubs.student_form(badged, "03_holes")
+    assert "someone" not in nbformat.writes(student)
+    plain = stubs.student_form(complete, "03_holes")
+    assert [cell.source for cell in student.cells] == [cell.source for cell in plain.cells]
 
 
 def test_two_solutions_in_one_cell_come_back_to_their_places():

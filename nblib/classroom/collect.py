@@ -62,7 +62,7 @@ def collect(places: list[Path]) -> Collection:
         try:
             record = handin.parse(data)
         except ValueError as error:
-            if "handin" in Path(name).name.lower() or Path(name) in places:
+            if "handin" in Path(name.rpartition(": ")[2]).name.lower() or Path(name) in places:
                 found.damaged[name] = str(error)
             else:
                 others += 1  # whoever hands in a whole folder hands in settings and the like
@@ -214,6 +214,8 @@ def _zipped(path: Path, found: Collection) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 name = f"{_told(path)}: {_told(member.filename)}"
+                if member.filename.lower().endswith(".zip") and not _is_macs_own(member.filename):
+                    found.damaged[name] = "a zip in a zip; unpack the outer one"
                 if member.is_dir() or not member.filename.lower().endswith(".json") or _is_macs_own(member.filename):
                     continue
                 try:
@@ -221,7 +223,7 @@ def _zipped(path: Path, found: Collection) -> Iterator[tuple[str, bytes]]:
                         yield name, file.read(MAX_BYTES + 1)
                 except Exception as error:  # a stranger's zip can fail in a dozen ways, and stops nobody else's
                     found.damaged[name] = f"cannot be unpacked ({type(error).__name__})"
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except Exception as error:  # NotImplementedError, say, for a version that zipfile does not know
         found.damaged[_told(path)] = f"no zip file ({type(error).__name__})"
 
 

@@ -17,7 +17,15 @@ from nblib.pages import TEMPLATES, title_and_promise
 
 KIND, MANIFEST = "nblib student edition", "student.json"
 COPIED = (
-    *("nblib", "data/checkpoints", "data/benchmarks", "data/pictures", "notebooks/profiles", "data/README.md"),
+    *(
+        "nblib",
+        "data/checkpoints/toyfaces",
+        "data/checkpoints/toycars",
+        "data/benchmarks",
+        "data/pictures",
+        "notebooks/profiles",
+        "data/README.md",
+    ),
     *("pyproject.toml", "constraints.txt", "environment.yml", "LICENSE", "CITATION.cff", ".gitignore"),
 )
 LEFT_OUT = ("answers", "__pycache__", "*.pyc", ".partial-*")  # nblib/classroom/answers holds all solutions
@@ -81,7 +89,8 @@ def _require_ours(out: Path) -> None:
         written = {}
     if not written:
         raise FileExistsError(f"{out} is not empty and no student edition; choose another --out")
-    if worked := sorted(name for name, _ in set(_hashes(out).items()) ^ set(written.items()) if name != MANIFEST):
+    found = {name: digest for name, digest in _hashes(out).items() if name != MANIFEST}
+    if worked := sorted(name for name in found.keys() | written.keys() if found.get(name) != written.get(name)):
         raise FileExistsError(f"{out}: somebody has worked in this edition ({worked[0]} differs); choose another --out")
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import nbformat
 from nbformat import NotebookNode
 
-from nblib import runs
+from nblib import badges, runs
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 STUB = ("# Write your answer here, in place of the dots.", "...")
 TAG = "exercise"
+CHANGING = ("append", "extend", "update", "add", "insert", "setdefault")  # methods that change what they belong to
 ASKED = ("hand-in-asked", "hand-in")  # ids of the two cells that ask for a name
 
 _MARK = re.compile(r"#\s*(BEGIN|END)\s+SOLUTION", re.IGNORECASE)
@@ -81,9 +82,11 @@ def names_of(notebook: NotebookNode) -> list[str]:
 def student_form(notebook: NotebookNode, name: str) -> NotebookNode:
     """Return a copy of the notebook `name` without solutions, with the two cells that ask who hands it in.
 
-    A notebook without exercises comes back as it was. Raises `ValueError` as `exercises_of` does.
+    Badges and the set-up cell of Colab go, as they lead to the solutions. A notebook without exercises has nothing else
+    to lose. Raises `ValueError` as `exercises_of` does.
     """
-    copy = nbformat.from_dict(notebook)
+    badged = any(runs.is_setup(cell) for cell in notebook.cells)
+    copy = badges.with_badges(notebook, name, None) if badged else nbformat.from_dict(notebook)
     if not exercises_of(copy):
         return copy
     edition = f"{name}@{runs.stamp(copy)}"
@@ -183,7 +186,7 @@ def _bound(source: str) -> set[str]:
 def _is_changed(node: ast.AST) -> bool:
     if not isinstance(node, (ast.Subscript, ast.Attribute)):
         return False
-    return isinstance(node.ctx, ast.Store) or getattr(node, "attr", "") in ("append", "extend", "update", "add")
+    return isinstance(node.ctx, ast.Store) or getattr(node, "attr", "") in CHANGING
 
 
 def _root(node: ast.AST) -> str:
@@ -193,11 +196,11 @@ def _root(node: ast.AST) -> str:
 
 
 def _parsed(source: str) -> ast.Module:
-    """Return the tree of a cell, what is IPython's own left out."""
-    if source.startswith("%%"):
-        return ast.Module([], [])
-    plain = "\n".join("pass" if re.match(r"[%!]", line) else line for line in source.splitlines())
-    return ast.parse(plain)
+    """Return the tree of a cell without IPython's own words, such as ``%time`` before what is timed."""
+    lines = [re.sub(r"^%%?(time|timeit|prun)\b\s*", "", line) for line in source.splitlines()]
+    if lines and lines[0].startswith("%%"):
+        return ast.Module([], [])  # another language
+    return ast.parse("\n".join("pass" if line.startswith(("%", "!")) else line for line in lines))
 
 
 def _who_hands_in(edition: str) -> list[NotebookNode]:

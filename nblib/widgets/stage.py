@@ -89,8 +89,8 @@ class Stage(ipywidgets.Tab):
         with self._changed:
             if change["new"] not in self._asleep:
                 return
+            self._show(change["new"], ipywidgets.HTML(BUSY))  # while it sleeps nobody else shows anything there
             self._asleep.remove(change["new"])
-        self._show(change["new"], ipywidgets.HTML(BUSY))
         self._begin()
 
     def _begin(self) -> None:
