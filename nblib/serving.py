@@ -83,11 +83,24 @@ def free_port(wanted: int | None = None) -> int:
 
 
 def serve(server: Server, *, browser: bool = False) -> int:
-    """Run a server until it ends (Ctrl-C), and say where it is as soon as it answers; return its exit status."""
+    """Run a server until it ends (Ctrl-C), and say where it is as soon as it answers; return its exit status.
+
+    Raises
+    ------
+    RuntimeError
+        If it lets anybody in without the token; it is ended then.
+    """
     print(f"{server.name} is starting …", flush=True)
     process = subprocess.Popen(server.line, env=server.variables)
     with _ends_follow(process), _private_page(server.url) as page:
         if _answers(server.port, process):
+            if _is_open(server.port):  # the token of the environment is only Jupyter's default
+                process.terminate()
+                process.wait()
+                raise RuntimeError(
+                    f"{server.name} answers without its token, so it was ended; a jupyter configuration of yours sets "
+                    "IdentityProvider.token or allows everybody: `jupyter --paths` shows where it may lie"
+                )
             print(f"{server.name} is ready (Ctrl-C ends it):\n{server.url}", flush=True)
             if browser:
                 webbrowser.open(page.as_uri())
@@ -106,6 +119,15 @@ def _answers(port: int, process: subprocess.Popen) -> bool:
         except OSError:
             time.sleep(0.1)
     return False
+
+
+def _is_open(port: int) -> bool:
+    """Whether the server shows its kernels to anybody."""
+    try:
+        with DIRECT.open(f"http://{HOST}:{port}/api/kernels", timeout=30) as answer:
+            return answer.url.endswith("/api/kernels")  # else it led to a page to log in
+    except OSError:  # refused
+        return False
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ STUB = """
 import http.server, os, signal, sys
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_error(403)
+        self.send_error(403) if sys.argv[2] != "open" else (self.send_response(200), self.end_headers())
     def log_message(self, *_):
         pass
 print("token in the environment:", len(os.environ["JUPYTER_TOKEN"]), flush=True)
@@ -170,6 +170,17 @@ def test_it_says_when_it_is_ready_and_ends_with_its_server(stub, sign, everyone)
     rest, _ = process.communicate(timeout=60)
     assert rest == "asked to stop\n"
     assert process.returncode == 3
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_a_server_that_lets_anybody_in_is_ended(stub):
+    """As with ``c.IdentityProvider.token = ""`` in the user's configuration, which outdoes the environment."""
+    process = stub("open")
+    said, _ = process.communicate(timeout=60)
+    assert "answers without its token" in said
+    assert "is ready" not in said
+    assert process.returncode == 1
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
 
