@@ -1,5 +1,6 @@
 """Web pages of a run: one per executed notebook, and an index with how each ended and its first figure."""
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,11 +82,12 @@ def first_figure(notebook: NotebookNode) -> Figure | None:
 
 
 def _entry(out: Path, name: str, outcome: "Outcome") -> Entry:
-    path = out / name / f"{name}.ipynb"
-    notebook = nbformat.read(path, as_version=4) if path.exists() else nbformat.v4.new_notebook()
-    title, promise = title_and_promise(notebook) if path.exists() else (name, "")
-    metrics = None
-    if (out / name / "results.json").exists():
+    path, metrics = out / name / f"{name}.ipynb", None
+    notebook, (title, promise) = nbformat.v4.new_notebook(), (name, "")
+    with contextlib.suppress(OSError, ValueError):  # no copy, or one that a kill or a full disk cut off
+        notebook = nbformat.read(path, as_version=4)
+        title, promise = title_and_promise(notebook)
+    with contextlib.suppress(OSError, ValueError, KeyError):
         found = results.read(out / name)["metrics"]
         metrics = {key: value for key, value in found.items() if isinstance(value, (int, float))}
     return Entry(name, outcome, title, promise, first_figure(notebook), metrics)

@@ -17,6 +17,7 @@ from typing import Any
 import nbformat
 import papermill
 import yaml
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
@@ -241,11 +242,13 @@ def run(
         if done and (done.status, done.stamp, done.parameters) == (COMPLETE, stamp(notebook), given):
             continue
         begun, limits = time.monotonic(), (cell_timeout, total_timeout)
+        stopped = Outcome(INTERRUPTED, 0.0, given, stamp(notebook), "stopped before it ended")
+        current.outcomes[name] = stopped  # on file before anything is overwritten: a killed run must not look complete
+        current.save()
         try:
             current.outcomes[name] = execute(name, notebook, given, current.out / name, *limits, progress)
         except BaseException:
-            seconds = round(time.monotonic() - begun, 1)
-            current.outcomes[name] = Outcome(INTERRUPTED, seconds, given, stamp(notebook), "stopped before it ended")
+            stopped.seconds = round(time.monotonic() - begun, 1)
             raise
         finally:
             current.save()
@@ -264,6 +267,7 @@ def execute(
     """Execute one notebook into `folder` (``NAME.ipynb``, ``NAME.html``, and what it writes to its ``out``)."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}.ipynb"
+    (folder / "results.json").unlink(missing_ok=True)  # an earlier attempt's
     nbformat.write(notebook, target)  # papermill would note an input that is no file as a whole, pictures and all
     place = str(target).replace("{", "{{").replace("}", "}}")  # papermill takes paths for format strings
     start = time.monotonic()
@@ -288,6 +292,10 @@ def execute(
         error = f"took too long ({limit}); raise --cell-timeout or --total-timeout, or choose a smaller profile"
     except DeadKernelError:
         error = "the kernel died, most often for want of memory; choose a smaller profile or batch_size"
+    except NoSuchKernel as failure:
+        error = f"there is no Jupyter kernel {failure.name!r}; `python -m ipykernel install --sys-prefix` makes python3"
+    except RuntimeError as failure:  # nbclient's, of a kernel that does not start
+        error = f"the kernel failed: {failure}"
     pages.write_notebook_page(target, target.with_suffix(".html"))
     status = FAILED if error else COMPLETE
     return Outcome(status, round(time.monotonic() - start, 1), given, stamp(notebook), error)

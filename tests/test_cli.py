@@ -28,7 +28,7 @@ def nblib(*arguments, capsys):
 
 
 VERBS = [[], ["info"], ["data"], *(["data", verb] for verb in ("list", "make", "import", "check", "clean"))]
-VERBS += [["train"], ["evaluate"], ["fill"], ["run"], ["sweep"], ["report"], ["lab"], ["app"]]
+VERBS += [[verb.__name__] for verb in cli.VERBS if verb is not cli.pictures.info]
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

@@ -120,3 +120,29 @@ def test_a_folder_with_another_run_file_is_refused(tmp_path):
         runs.Run.load(tmp_path)
     with pytest.raises(FileNotFoundError, match="no run there"):
         runs.Run.load(tmp_path / "none")
+
+
+def test_a_killed_run_does_not_look_complete_and_old_results_go(series, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    runs.run(["00"], profile="smoke", out=out, progress=False)
+    assert (out / "00_first" / "results.json").exists()
+    seen = []
+
+    def killed(*_args, **_options):
+        seen.append((runs.Run.load(out).outcomes["00_first"].status, (out / "00_first" / "results.json").exists()))
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(runs.papermill, "execute_notebook", killed)
+    again = runs.run(["00"], profile="smoke", parameters={"steps": "8"}, out=out, resume=True, progress=False)
+    assert seen == [("interrupted", False)]
+    assert again.failures == {"00_first": "the kernel failed: no kernel"}
+
+
+def test_a_copy_that_was_cut_off_does_not_stop_the_index(series, tmp_path):
+    out = tmp_path / "run"
+    done = runs.run(["00"], profile="smoke", out=out, progress=False)
+    copy = out / "00_first" / "00_first.ipynb"
+    copy.write_text(copy.read_text()[:100])
+    (out / "00_first" / "results.json").write_text("{}")
+    done.save()
+    assert "00_first" in (out / "index.html").read_text()

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from nblib import __version__
 from nblib.cli import classroom, networks, notebooks, pictures
+from nblib.handin import printable
 
 
 class Verbs(TyperGroup):
@@ -98,5 +99,5 @@ def _said(error: Exception) -> str:
 
 
 def _fail(message: str, status: int) -> None:
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(f"error: {printable(message)}", err=True)  # it may quote a stranger's file
     sys.exit(status)
