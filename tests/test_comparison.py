@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from nblib import cli, comparison, results
 from nblib.answers import METRICS, Answers, Settings
@@ -24,6 +24,7 @@ from nblib.files import write_json
 from nblib.metrics import Interval
 from nblib.runs import Outcome
 
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 2 2\n%%EndComments\nshowpage\n%%EOF\n"
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 
@@ -335,9 +336,12 @@ def test_charts_of_an_evaluation_are_shown(tmp_path):
 
 
 @pytest.fixture
-def hostile(tmp_path):
+def hostile(tmp_path, monkeypatch):
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("a program was started"))
     one = run(tmp_path / "a", {HOSTILE: 1.0, "y": 1.0, "z": 2.0}, executed(shown=[(png(), HOSTILE)]))
     notebook = executed(f"steps = {HOSTILE!r}", shown=[(png(((0, 9), (0, 0))), "Dots."), (png(), "\x1b[31m")])
+    program = new_output("display_data", {"image/png": base64.b64encode(EPS).decode()})
+    notebook.cells[-1].outputs.append(program)
     two = run(tmp_path / "b", {HOSTILE: 5.0, "y": None, "new": {"mean": 1, "low": 0, "high": 2}}, notebook)
     run(one, {}, name="01_second")
     run(two, {}, name="01_second", status="failed", error=HOSTILE + "\x1b[2J")
@@ -394,7 +398,7 @@ def test_the_record_is_in_the_schema_and_says_everything(hostile, tmp_path):
     assert found["metrics"]["metrics beyond"] == 1
     entry = next(entry for entry in found["differences"] if entry["metric"] == "y")
     assert (entry["verdict"], entry["a"]["mean"], entry["b"]["mean"], entry["value"]) == ("missing", 1.0, None, None)
-    assert {entry["state"] for entry in found["pictures"]} == {"changed", "in B only"}
+    assert {entry["state"] for entry in found["pictures"]} == {"changed", "in B only", "unreadable"}
 
 
 def test_the_terminal_shows_the_worst_first_and_counts_the_rest(tmp_path):
@@ -477,6 +481,9 @@ def test_records_of_different_kinds_are_refused(a, tmp_path):
         ("run.json", "[]"),
         ("run.json", json.dumps(RUN | {"notebooks": {"00_first": OUTCOME | {"parameters": None}}})),
         ("run.json", json.dumps(RUN | {"notebooks": {"00_first": OUTCOME | {"status": 3}}})),
+        ("run.json", json.dumps(RUN | {"notebooks": {"00_first": OUTCOME | {"seconds": "3"}}})),
+        ("run.json", json.dumps(RUN | {"notebooks": {"../00_first": OUTCOME}})),
+        ("run.json", json.dumps(RUN | {"notebooks": {"first": OUTCOME}})),
         ("00_first/results.json", '{"kind": "notebook", "metrics"'),
         ("00_first/results.json", '{"metrics": {}}'),
         ("00_first/results.json", '{"kind": "notebook", "metrics": 3}'),
@@ -493,6 +500,40 @@ def test_damaged_files_are_named(a, file, content):
     (a / file).write_text(content)
     with pytest.raises(ValueError, match=re.escape(str(a / file))):
         compare(a, a)
+
+
+@pytest.mark.parametrize("parameters", [3, [1], "x"])
+def test_parameters_that_papermill_never_wrote_are_damaged(a, parameters):
+    path = a / "00_first" / "00_first.ipynb"
+    notebook = nbformat.read(path, 4)
+    notebook.metadata["papermill"]["parameters"] = parameters
+    nbformat.write(notebook, path)
+    for place in (a, a / "00_first"):
+        with pytest.raises(ValueError, match=r"00_first\.ipynb: damaged \(its parameters"):
+            compare(place, place)
+
+
+@pytest.mark.parametrize("file", ["run.json", "00_first", "00_first/results.json", "00_first/00_first.ipynb"])
+def test_links_out_of_a_run_are_not_followed(a, tmp_path, file):
+    (a / file).rename(tmp_path / "elsewhere")
+    (a / file).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=rf"{re.escape(str(a / file))}: leads out of .*not followed"):
+        compare(a, a)
+    (a / file).unlink()
+    (tmp_path / "elsewhere").rename(a / file)
+    (tmp_path / "link").symlink_to(a)
+    assert compare(tmp_path / "link", a).passes  # what was named itself may be a link
+
+
+@pytest.mark.parametrize("file", ["results.json", "gallery.png", "methods/gray.npz", "questions.npz", "cell.json"])
+def test_links_out_of_an_evaluation_are_not_followed(tmp_path, file):
+    one = board(tmp_path / "a", {"gray": [1, 2]})
+    (one / "gallery.png").write_bytes(base64.b64decode(png()))
+    write_json(one / "cell.json", asdict(Outcome("complete", 7.0, {}, "s")))
+    (one / file).rename(tmp_path / "elsewhere")
+    (one / file).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=rf"{re.escape(str(one / file))}: leads out of .*not followed"):
+        compare(one, one)
 
 
 @pytest.mark.parametrize("file", ["methods/gray.npz", "questions.npz", "settings.json"])

@@ -254,7 +254,9 @@ def hostile_run(folder: Path) -> Path:
                         "caption": evil, "status": evil, "trouble": evil, "version": 1,
                         "curves": {"steps": [1, 2], "series": {evil: [1, 2]}}},
               "buffers": [{"encoding": "base64", "path": ["picture"], "data": picture()},
-                          {"encoding": "base64", "path": ["__proto__", "x"], "data": ""}]},
+                          {"encoding": "base64", "path": ["__proto__", "x"], "data": ""},
+                          {"encoding": "base64", "path": ["constructor", "prototype", "acted"], "data": ""},
+                          {"encoding": "base64", "path": ["curves", "constructor", "prototype", "acted"], "data": ""}]},
         "b": {"state": {"_anywidget_id": "evil.Widget", "_esm": ACT}},
         "c": {"state": {"_anywidget_id": "nblib.widgets.../../x.Y", "_esm": ACT}},
     }  # fmt: skip
@@ -291,6 +293,8 @@ def test_nothing_that_a_run_brings_along_can_act(pages, tmp_path, quick):
     assert len(page.find_all("figure", class_="widget")) == 1
     assert ACT not in "".join(script.string for script in page.find_all("script", type=None))
     assert '"_esm"' not in str(page)
+    saved = json.loads(page.find("figure", class_="widget").find("script").string)
+    assert [buffer["path"] for buffer in saved["buffers"]] == [["picture"]]
     assert "[picture: secret]" in page.get_text()
     assert "[A picture that cannot be read: A broken picture.]" in page.get_text()
 
@@ -330,6 +334,107 @@ def test_damaged_notebooks_and_results_become_notes(tmp_path, quick):
     (run / "run.json").write_text("[]")
     with pytest.raises(ValueError, match="not the record of a run"):
         site.build(run)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("run notebooks 00_first parameters", ["x"]),
+        ("run notebooks 00_first parameters", None),
+        ("run parameters", {}),
+        ("run parameters", [1]),
+        ("run versions", []),
+        ("run device", [1]),
+        ("notebook widgets", []),
+        ("notebook widgets", {widgets.STATE: []}),
+        ("notebook widgets", {widgets.STATE: {"state": None}}),
+        ("picture", "x"),
+        ("picture", {"alt": ["x"]}),
+        ("model", None),
+        ("model state", None),
+        ("model state", []),
+        ("model buffers", None),
+        ("model buffers", {"a": 1}),
+        ("model buffers", ["x", None, {}, {"encoding": "base64"}]),
+        ("model buffers", [{"encoding": "base64", "path": path, "data": ""} for path in (3, [], [[]], [None], "x")]),
+        ("model buffers", [{"encoding": "base64", "path": ["picture"], "data": data} for data in (3, None, ["x"])]),
+        ("model buffers", [{"encoding": "base64", "path": ["line", 0, "x"], "data": ""}]),
+        ("results", []),
+        ("results metrics", ["x"]),
+        ("results metrics", {"x": 10**400, "y": "z"}),
+        ("results peak_memory_mb", "much"),
+        ("results methods", {"a": 3, "b": {"ssim": [1]}}),
+    ],
+)
+def test_fields_of_a_wrong_kind_end_nothing(where, value, tmp_path, quick):
+    view = new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {"model_id": "a"}})
+    model = {"state": {"_anywidget_id": "nblib.widgets.monitor.TrainingMonitor", "line": "x"}, "buffers": []}
+    notebook = first(new_code_cell("1", outputs=[shown(), view]))
+    notebook.metadata["widgets"] = {widgets.STATE: {"state": {"a": model}}}
+    run = write_run(tmp_path / "run", {"00_first": notebook}, record=board())
+    files = {name: run / place for name, place in (("run", "run.json"), ("results", "00_first/results.json"))}
+    found = {name: json.loads(path.read_text()) for name, path in files.items()}
+    found |= {
+        "notebook": notebook.metadata,
+        "model": notebook.metadata["widgets"][widgets.STATE]["state"]["a"],
+        "picture": notebook.cells[-1].outputs[0].metadata,
+    }
+    *path, last = {"picture": "picture image/png", "model": "notebook widgets " + widgets.STATE + " state a",
+                   "results": "results"}.get(where, where).split()  # fmt: skip
+    if path:
+        owner = found
+        for name in path:
+            owner = owner[name]
+        owner[last] = value
+    else:
+        found[last] = value
+    nbformat.write(notebook, run / "00_first" / "00_first.ipynb")
+    for name, file in files.items():
+        file.write_text(json.dumps(found[name]))
+    front = site.build(run)
+    page = soup(front.parent / "00_first.html")
+    assert "Same" in page.get_text()
+    if where == "run notebooks 00_first parameters":
+        assert "Its parameters cannot be read." in page.get_text()
+    for kept in page.select("figure.widget script"):
+        assert json.loads(kept.string)["buffers"] == []
+
+
+def test_boards_with_nothing_to_draw_odd_names_or_a_broken_gallery_are_shown(tmp_path, quick):
+    record = board(["a $\\foo{$", "b $x$", "c"])
+    results.write(tmp_path / "all" / "named", record)
+    for scores in record["methods"].values():
+        del scores["hole_psnr"], scores["ssim"]
+    results.write(tmp_path / "all" / "empty", record)
+    (tmp_path / "all" / "empty" / "gallery.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    front = site.build(tmp_path / "all")
+    page = soup(front.parent / "leaderboard.html")
+    assert [image["src"] for image in page.find_all("img")] == ["figures/board-2-named-board.png"]
+    assert "[The picture of the fills cannot be read.]" in page.get_text()
+    assert page.get_text().count("a $\\foo{$") == 2
+    assert len(page.find_all("table")) == 2
+
+
+@pytest.mark.parametrize("file", ["run.json", "results.json"])
+def test_records_that_are_links_to_elsewhere_are_not_followed(file, tmp_path, quick):
+    if file == "run.json":
+        write_run(tmp_path / "secret", {"00_first": first()})
+    else:
+        results.write(tmp_path / "secret", board())
+    for place in ("all", "all/one"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / file).symlink_to(tmp_path / "secret" / file)
+    with pytest.raises(FileNotFoundError, match="no run and no evaluation in it"):
+        site.build(tmp_path / "all")
+
+
+def test_results_of_an_earlier_attempt_are_not_shown(tmp_path, quick):
+    record = board() | {"metrics": {"loss": 0.125}, "peak_memory_mb": 4000}
+    run = write_run(tmp_path / "run", {"00_first": first()}, failed=("00_first",), record=record)
+    (part,) = gather.gather(run)
+    assert (part.boards, part.chapters[0].metrics, part.chapters[0].peak_memory_mb) == ((), {}, None)
+    (part,) = gather.gather(write_run(tmp_path / "run", {"00_first": first()}, record=record))
+    assert (len(part.boards), part.chapters[0].metrics) == (1, {"loss": 0.125})
 
 
 def test_figures_without_a_description_say_so(tmp_path, quick):

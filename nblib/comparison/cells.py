@@ -12,7 +12,7 @@ import numpy as np
 from nbformat import NotebookNode
 from PIL import Image
 
-from nblib.comparison.sides import INJECTED, Sheet, injected, log_of
+from nblib.comparison.sides import INJECTED, Sheet, injected, inside, log_of
 
 SAME, CHANGED, ONLY_A, ONLY_B, UNREADABLE = "identical", "changed", "in A only", "in B only", "unreadable"
 CHARTS = {  # of `nblib evaluate`
@@ -139,7 +139,10 @@ def _shots(sheet: Sheet) -> dict[tuple[str, int], tuple[str, Shot]]:
     found: dict[tuple[str, int], tuple[str, Shot]] = {}
     if sheet.notebook is None:
         there = {name: sheet.folder / name for name in CHARTS if (sheet.folder / name).is_file()}
-        return {(name, 1): (name, Shot(path.read_bytes(), CHARTS[name])) for name, path in there.items()}
+        return {
+            (name, 1): (name, Shot(inside(path, sheet.folder).read_bytes(), CHARTS[name]))
+            for name, path in there.items()
+        }
     for key, (number, cell) in _coded(sheet.notebook).items():
         for position, (data, about) in enumerate(_pngs(cell), 1):
             alt = about.get("alt") or f"Picture {position} of cell {number}, which has no description."
@@ -177,7 +180,8 @@ def _compared(notebook: str, place: str, a: Shot | None, b: Shot | None) -> Pict
 
 def _pixels(shot: Shot) -> np.ndarray:
     """Return a picture on white, int16 (H, W, 3)."""
-    picture = Image.open(io.BytesIO(shot.png)).convert("RGBA")
+    # nothing but PNG: for others, such as EPS, Pillow starts programs
+    picture = Image.open(io.BytesIO(shot.png), formats=["PNG"]).convert("RGBA")
     return np.asarray(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB"), np.int16)
 
 

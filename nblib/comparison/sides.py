@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ LOOKED_FOR = (
     "run.json (written by `nblib run`), results.json (by `nblib evaluate`, and by each notebook beside its executed "
     "copy), or one executed notebook"
 )
+NAME = re.compile(r"\d\d_[^/\\\0]*")  # of a notebook in a run; whatever it is, it stays in its folder
 INJECTED = "injected-parameters"  # papermill's tag of the cell that sets parameters
 
 
@@ -92,7 +94,8 @@ class Sheet:
         if self.outcome is not None:
             return self.outcome.seconds
         logged = log_of(self.notebook).get("duration") if self.notebook else None
-        return logged if logged is not None else self.record.get("seconds")
+        found = logged if logged is not None else self.record.get("seconds")
+        return found if isinstance(found, (int, float)) else None
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -113,6 +116,12 @@ class Sheet:
         """
         if "methods" not in self.record or not (self.folder / "methods").is_dir():
             return None
+        for path in [
+            self.folder / "questions.npz",
+            self.folder / "settings.json",
+            *(self.folder / "methods").iterdir(),
+        ]:
+            inside(path, self.folder)
         try:
             return Evaluation.load(self.folder)
         except FileNotFoundError:  # only a part was kept, which is no fault: results.json holds the intervals
@@ -126,7 +135,12 @@ class Sheet:
         if self.notebook is not None:
             with contextlib.suppress(ValueError):  # a notebook of one's own may have no cell of parameters
                 found |= runs.defaults(self.notebook)
-            found |= log_of(self.notebook).get("parameters", {})
+            given = log_of(self.notebook).get("parameters", {})
+            if not isinstance(given, dict):
+                raise ValueError(
+                    f"{self.copy}: damaged (its parameters are no table of names and values); run it again"
+                )
+            found |= given
         found |= self.outcome.parameters if self.outcome else {}
         return {
             name: value
@@ -189,7 +203,7 @@ def read_side(path: str | Path) -> Side:
     """
     path = Path(path)
     if path.is_file() and path.suffix == ".json" and path.name != "run.json":
-        return _of_record(path, _record(path), path.parent, None)
+        return _of_record(path, _record(path), path.parent, None)  # a file that was named itself may be a link
     folder = path.parent if path.name == "run.json" else path
     if not folder.is_dir():
         raise FileNotFoundError(f"{path}: nothing there; a comparison looks for a folder with {LOOKED_FOR}")
@@ -203,7 +217,21 @@ def read_side(path: str | Path) -> Side:
         raise ValueError(f"{path}: a whole sweep; compare two of its cells, as in {(cells or [folder / 'cells'])[0]}")
     if not written and copy is None and not (folder / "cell.json").exists():
         raise FileNotFoundError(f"{path}: nothing to compare there; looked for {LOOKED_FOR}")
-    return _of_record(path, _record(folder) if written else {}, folder, copy)
+    record = _record(inside(folder / "results.json", folder)) if written else {}
+    return _of_record(path, record, folder, inside(copy, folder) if copy else None)
+
+
+def inside(path: Path, folder: Path) -> Path:
+    """Return `path` as it is, if it leads to a place in `folder`.
+
+    Raises
+    ------
+    ValueError
+        If it does not, through a link for instance.
+    """
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{path}: leads out of {folder}, which is not followed; put a copy of the file there")
+    return path
 
 
 def log_of(node: NotebookNode) -> dict[str, Any]:
@@ -218,13 +246,23 @@ def injected(cell: NotebookNode) -> bool:
 
 
 def _of_run(path: Path, folder: Path) -> Side:
-    record = _record(folder / "run.json")
+    record = _record(inside(folder / "run.json", folder))
     sheets = {}
     for name, outcome in sorted(runs.Run.load(folder).outcomes.items()):
-        place, copy = folder / name, folder / name / f"{name}.ipynb"
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"{folder / 'run.json'}: damaged ({name!r} is no name of a notebook); run again to rewrite it"
+            )
+        place, copy = inside(folder / name, folder), inside(folder / name / f"{name}.ipynb", folder)
         _check_outcome(folder / "run.json", outcome)
         written = outcome.status == runs.COMPLETE and (place / "results.json").exists()  # else it is an earlier one's
-        sheets[name] = Sheet(name, place, _record(place) if written else {}, copy if copy.exists() else None, outcome)
+        sheets[name] = Sheet(
+            name,
+            place,
+            _record(inside(place / "results.json", folder)) if written else {},
+            copy if copy.exists() else None,
+            outcome,
+        )
     return Side(path, "run", sheets, record)
 
 
@@ -241,6 +279,7 @@ def _outcome_of_cell(folder: Path) -> runs.Outcome | None:
     path = folder / "cell.json"
     if not path.exists():
         return None
+    inside(path, folder)
     try:
         outcome = runs.Outcome(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
@@ -252,6 +291,8 @@ def _outcome_of_cell(folder: Path) -> runs.Outcome | None:
 def _check_outcome(path: Path, outcome: runs.Outcome) -> None:
     if not isinstance(outcome.parameters, dict) or not isinstance(outcome.status, str):
         raise ValueError(f"{path}: damaged (a notebook without parameters or status); run again to rewrite it")
+    if not isinstance(outcome.seconds, (int, float)) or not isinstance(outcome.error, str):
+        raise ValueError(f"{path}: damaged (a notebook's time or error is of a wrong kind); run again to rewrite it")
 
 
 def _record(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 
 from nblib import plots, results
@@ -89,8 +90,9 @@ class DrawnBoard:
     """A leaderboard for a page: its figure, and the cells of its table."""
 
     board: Board
-    figure: Figure
+    figure: Figure | None  # if there is something to draw
     gallery: Figure | None
+    note: str  # what cannot be shown
     columns: list[tuple[str, str]]  # name, and "ascending" or "descending": the order that puts the best on top
     rows: list[tuple[str, list[tuple[str, str]]]]  # method; by column the value to sort by, and what is shown
 
@@ -195,19 +197,34 @@ def _drawn(board: Board) -> DrawnBoard:
         f"{method}: " + ", ".join(f"{LABELS[metric]} {table.loc[method, metric]:.3g}" for metric in shown)
         for method in table.index
     )
-    buffer = io.BytesIO()
-    plots.leaderboard_figure(table, shown).savefig(buffer, format="png", dpi=80, bbox_inches="tight")
     place = f"board-{board.key}"
-    drawn = figure(buffer.getvalue(), place, place, f"Means and 95 % intervals by method, best on top. {alt}.")
-    gallery = None
+    drawn = gallery = None
+    notes = []
+    if shown:
+        told = f"Means and 95 % intervals by method, best on top. {alt}."
+        try:
+            drawn = figure(_chart(table, shown), place, place, told)
+        except (OSError, ValueError) as error:
+            notes.append(f"The chart cannot be drawn: {error}.")
     if board.gallery is not None:
         told = f"Rows of pictures of {board.title}: original, masked, and what each method filled in."
-        gallery = figure(board.gallery, f"{place}-fills", f"{place}-fills", told)
+        try:
+            gallery = figure(board.gallery, f"{place}-fills", f"{place}-fills", told)
+        except (OSError, ValueError):
+            notes.append("The picture of the fills cannot be read.")
     metrics = [metric for metric in (*METRICS, "seconds_per_image") if table[metric].notna().any()]
     metrics.sort(key=lambda metric: list(LABELS).index(metric))
     columns = [(LABELS[metric], "ascending" if metric in SMALLER_IS_BETTER else "descending") for metric in metrics]
     rows = [(str(method), [_cell(row, metric) for metric in metrics]) for method, row in table.iterrows()]
-    return DrawnBoard(board, drawn, gallery, columns, rows)
+    return DrawnBoard(board, drawn, gallery, " ".join(notes), columns, rows)
+
+
+def _chart(table: pd.DataFrame, shown: list[str]) -> bytes:
+    """Return the chart of a leaderboard as PNG; dollars in the names of methods begin no formula."""
+    buffer = io.BytesIO()
+    named = table.rename(index=lambda method: str(method).replace("$", r"\$"))
+    plots.leaderboard_figure(named, shown).savefig(buffer, format="png", dpi=80, bbox_inches="tight")
+    return buffer.getvalue()
 
 
 def _cell(row: Any, metric: str) -> tuple[str, str]:

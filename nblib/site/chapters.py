@@ -99,8 +99,10 @@ class _Rendering:
         self.words: list[str] = []
         self.at = (chapter.key, chapter.title)
         notebook = chapter.notebook
-        saved = notebook.metadata.get("widgets", {}).get(widgets.STATE, {}) if notebook else {}
-        self.saved = saved.get("state", {}) if isinstance(saved, dict) else {}
+        found: Any = notebook.metadata if notebook else {}
+        for name in ("widgets", widgets.STATE, "state"):
+            found = found.get(name) if isinstance(found, dict) else None
+        self.saved = found if isinstance(found, dict) else {}
         cells = notebook.cells if notebook else []
         self.page.body = Markup("\n").join(
             self._cell(cell) for cell in cells if "papermill-error-cell-tag" not in cell.metadata.get("tags", [])
@@ -176,10 +178,9 @@ class _Rendering:
 
     def _picture(self, encoded: str, metadata: Mapping[str, Any], mime: str) -> Markup:
         key, number = self.page.chapter.key, len(self.page.figures) + 1
-        alt = (
-            metadata.get(mime, {}).get("alt")
-            or f"Figure {number} of “{self.page.chapter.title}”; it has no description."
-        )
+        about = metadata.get(mime)
+        alt = about.get("alt") if isinstance(about, dict) else ""
+        alt = alt or f"Figure {number} of “{self.page.chapter.title}”; it has no description."
         try:
             data = base64.b64decode(encoded, validate=False)
             made = figure(data, f"{key}-{number}", unique(f"{key}--figure-{number}", self.taken), str(alt))

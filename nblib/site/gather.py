@@ -7,7 +7,7 @@ followed, and what cannot be read becomes a note on the page instead of an end o
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from nbformat import NotebookNode
 
 from nblib import pages, results
 from nblib.answers import METRICS
+from nblib.comparison.sides import NAME, inside
 from nblib.runs import COMPLETE, Outcome
 
-NAME = re.compile(r"\d\d_[^/\\\0]*")  # of a notebook; whatever it is, it stays in its folder
 DEPTH = 3  # how far below the folder runs are looked for
 
 
@@ -40,7 +40,7 @@ class Chapter:
     notebook : NotebookNode or None
         The executed copy.
     note : str
-        Why there is no copy, or empty.
+        Why there is no copy, and what else could not be read; empty if nothing.
     metrics : dict
         Numbers that it left in its results.
     peak_memory_mb : float or None
@@ -98,7 +98,7 @@ def gather(folder: str | Path) -> list[Part]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; name one that `nblib run` or `nblib evaluate` wrote")
     root = folder.resolve()
-    parts = [_part(root, place, number) for number, place in enumerate(_places(root), 1)]
+    parts = [_part(root, place, number) for number, place in enumerate(_places(root, root), 1)]
     if not parts:
         raise FileNotFoundError(
             f"{folder}: no run and no evaluation in it; make one with `nblib run --out {folder}` or "
@@ -118,38 +118,52 @@ def slug(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).strip("-")
 
 
-def _places(folder: Path, depth: int = DEPTH) -> list[Path]:
+def _places(root: Path, folder: Path, depth: int = DEPTH) -> list[Path]:
     """Return the folders of runs and evaluations, those inside a run excluded."""
-    if (folder / "run.json").is_file() or _is_evaluation(folder):
+    if _is_run(root, folder) or _is_evaluation(root, folder):
         return [folder]
     if not depth:
         return []
     below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
-    return [place for path in below if not path.name.startswith(".") for place in _places(path, depth - 1)]
+    return [place for path in below if not path.name.startswith(".") for place in _places(root, path, depth - 1)]
 
 
-def _is_evaluation(folder: Path) -> bool:
+def _is_run(root: Path, folder: Path) -> bool:
+    return (folder / "run.json").is_file() and _is_inside(root, folder / "run.json")
+
+
+def _is_evaluation(root: Path, folder: Path) -> bool:
+    return _results(root, folder).get("kind") == "evaluation"
+
+
+def _is_inside(root: Path, path: Path) -> bool:
     try:
-        return results.read(folder)["kind"] == "evaluation"
-    except (FileNotFoundError, ValueError):
+        inside(path, root)
+    except ValueError:
         return False
+    return True
 
 
 def _part(root: Path, place: Path, number: int) -> Part:
     name = place.relative_to(root).as_posix() if place != root else ""
     prefix = f"{number}-{name}-" if name else ""
-    if not (place / "run.json").is_file():
-        record = results.read(place)
+    if not _is_run(root, place):
+        record = _results(root, place)
         board = _board(slug(f"{prefix}board"), name or place.name, record, _picture(root, place / "gallery.png"))
-        return Part(name, record, (), (board,))
+        return Part(name, _checked(record), (), (board,))
     record, outcomes = _run(place / "run.json")
     chapters = [_chapter(root, place, prefix, called, outcome) for called, outcome in sorted(outcomes.items())]
     boards = []
     for chapter in chapters:
-        found = _results(root, place / chapter.name)
+        found = _results(root, place / chapter.name) if chapter.complete else {}
         if found.get("kind") == "evaluation":
             boards.append(_board(chapter.key, f"{name}: {chapter.title}" if name else chapter.title, found))
-    return Part(name, record, tuple(chapters), tuple(boards))
+    return Part(name, _checked(record), tuple(chapters), tuple(boards))
+
+
+def _checked(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with the tables that pages show, whatever stood in their places."""
+    return record | {name: _dict(record, name) for name in ("parameters", "versions")}
 
 
 def _run(path: Path) -> tuple[dict[str, Any], dict[str, Outcome]]:
@@ -164,8 +178,10 @@ def _run(path: Path) -> tuple[dict[str, Any], dict[str, Outcome]]:
             if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of a notebook")
             error, status = str(entry.get("error", "")), str(entry["status"])
-            outcomes[name] = Outcome(status, float(entry["seconds"]), entry["parameters"], str(entry["stamp"]), error)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+            outcomes[name] = Outcome(
+                status, float(entry["seconds"]), entry.get("parameters"), str(entry["stamp"]), error
+            )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path}: not the record of a run ({error}); run again to rewrite it") from error
     return record, outcomes
 
@@ -173,7 +189,10 @@ def _run(path: Path) -> tuple[dict[str, Any], dict[str, Outcome]]:
 def _chapter(root: Path, place: Path, prefix: str, name: str, outcome: Outcome) -> Chapter:
     notebook, note = _notebook(root, place / name / f"{name}.ipynb")
     title, promise = pages.title_and_promise(notebook) if notebook else (name, "")
-    found = _results(root, place / name)
+    if not isinstance(outcome.parameters, dict):
+        outcome = replace(outcome, parameters={})
+        note = f"{note} Its parameters cannot be read.".strip()
+    found = _results(root, place / name) if outcome.status == COMPLETE else {}  # else they are an earlier attempt's
     metrics = {str(key): float(value) for key, value in _dict(found, "metrics").items() if _is_number(value)}
     memory = found.get("peak_memory_mb")
     memory = float(memory) if _is_number(memory) else None
@@ -186,7 +205,7 @@ def _notebook(root: Path, path: Path) -> tuple[NotebookNode | None, str]:
     """Return an executed copy, or None and the reason."""
     if not path.is_file():
         return None, "There is no copy of this notebook in the run."
-    if not path.resolve().is_relative_to(root):
+    if not _is_inside(root, path):
         return None, "Its copy is a link to a file outside the run, which is not followed."
     try:
         notebook = nbformat.read(path, as_version=4)
@@ -198,16 +217,19 @@ def _notebook(root: Path, path: Path) -> tuple[NotebookNode | None, str]:
 
 def _results(root: Path, folder: Path) -> dict[str, Any]:
     """Return the record in a notebook's folder; empty if it left none that can be read."""
-    if not (folder / "results.json").resolve().is_relative_to(root):
+    if not _is_inside(root, folder / "results.json"):
         return {}
     try:
         return results.read(folder)
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
 
 
 def _picture(root: Path, path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() and path.resolve().is_relative_to(root) else None
+    try:
+        return path.read_bytes() if path.is_file() and _is_inside(root, path) else None
+    except OSError:
+        return None
 
 
 def _board(key: str, title: str, record: dict[str, Any], gallery: bytes | None = None) -> Board:
@@ -235,4 +257,4 @@ def _dict(record: dict[str, Any], name: str) -> dict:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not abs(value) > 1e300

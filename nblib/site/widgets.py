@@ -31,15 +31,18 @@ class Saved:
 def saved(model_id: Any, states: Mapping[str, Any]) -> Saved | None:
     """Return the widget `model_id` of a notebook's saved `states`, or None if it is none of ours or was not saved."""
     model = states.get(model_id) if isinstance(model_id, str) else None
-    state = model.get("state", {}) if isinstance(model, dict) else {}
+    state = model.get("state") if isinstance(model, dict) else None
+    if not isinstance(state, dict):
+        return None
     own = OWN.fullmatch(str(state.get("_anywidget_id", "")))
     if not own or not (STATIC / f"{own[1]}.js").is_file():
         return None
     kept = {key: value for key, value in state.items() if not key.startswith(DROPPED)}
+    found = model.get("buffers")
     buffers = [
         {"path": buffer["path"], "data": buffer["data"]}
-        for buffer in model.get("buffers", [])
-        if buffer.get("encoding") == "base64" and not any(str(key).startswith("_") for key in buffer["path"])
+        for buffer in (found if isinstance(found, list) else [])
+        if _is_buffer(buffer) and _has_place(buffer["path"], kept)
     ]
     html = Markup(
         '<figure class="widget" data-module="{}"><div class="stage"></div>'
@@ -47,6 +50,39 @@ def saved(model_id: Any, states: Mapping[str, Any]) -> Saved | None:
         "</figcaption>{}</figure>"
     ).format(own[1], own[2], data_block({"state": kept, "buffers": buffers}))
     return Saved(own[1], html)
+
+
+def _is_buffer(buffer: Any) -> bool:
+    """Whether it has the form that ipywidgets gives the bytes of a state."""
+    if not isinstance(buffer, dict) or buffer.get("encoding") != "base64" or not isinstance(buffer.get("data"), str):
+        return False
+    path = buffer.get("path")
+    return isinstance(path, list) and bool(path) and all(type(key) in (str, int) for key in path)
+
+
+def _has_place(path: list[str | int], state: Any) -> bool:
+    """Whether `path` leads through `state` itself to an entry, which need not be there: ipywidgets took it out.
+
+    Examples
+    --------
+    >>> _has_place(["picture"], {}), _has_place(["all", 0], {"all": [None]})
+    (True, True)
+    >>> _has_place(["constructor", "prototype", "x"], {}), _has_place(["__proto__"], {})
+    (False, False)
+    """
+    if str(path[0]).startswith(DROPPED):
+        return False
+    for key in path[:-1]:
+        if not _fits(key, state) or (isinstance(state, dict) and key not in state):
+            return False
+        state = state[key]
+    return _fits(path[-1], state)
+
+
+def _fits(key: str | int, owner: Any) -> bool:
+    if isinstance(owner, dict):
+        return isinstance(key, str) and not key.startswith("_")
+    return isinstance(owner, list) and isinstance(key, int) and 0 <= key < len(owner)
 
 
 def data_block(value: Any, name: str = "") -> Markup:

@@ -101,6 +101,7 @@ def test_a_hostile_run_does_nothing_even_without_the_policy(browser_page, tmp_pa
                 link.click()
             page.locator("main").hover()
             assert page.evaluate("window.acted") is None, (path.name, guarded)
+            assert page.evaluate("[({}).acted, ({}).x].every((value) => value === undefined)"), path.name
             tried += 1
     assert tried >= 14
     assert page.url.startswith("file://")

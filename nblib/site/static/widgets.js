@@ -5,10 +5,15 @@ function bytes(text) {
   return new DataView(Uint8Array.from(raw, (letter) => letter.charCodeAt(0)).buffer);
 }
 
+function entry(owner, key) { // its own one, never what every object inherits
+  if (!Object.hasOwn(owner, key)) throw new Error(`no ${key} in it`);
+  return owner[key];
+}
+
 function savedModel({ state, buffers }) {
   for (const { path, data } of buffers) {
-    const last = path.at(-1), owner = path.slice(0, -1).reduce((value, key) => (value[key] ??= {}), state);
-    owner[last] = bytes(data);
+    const last = path.at(-1), owner = path.slice(0, -1).reduce(entry, state);
+    if (last !== "__proto__") owner[last] = bytes(data);
   }
   const saved = { ...state }, listeners = new Map();
   const tell = (event) => [...(listeners.get(event) ?? [])].forEach((listener) => listener());
