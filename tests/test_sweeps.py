@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import os
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 import nbformat
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from rich.console import Console
 from scipy import stats
@@ -143,6 +145,14 @@ def test_names_of_cells_are_distinct_and_can_be_folders():
     assert all(re.fullmatch(r"[\w.=+-]{1,100}", name) for name in names)
 
 
+def test_cells_that_differ_in_capitals_alone_have_folders_of_their_own_everywhere(series):
+    plan, _ = make({"name": ["a", "A"]}, 1)
+    first, second = plan.cells
+    assert first == "name=a_seed=0"
+    assert re.fullmatch(r"name=A_seed=0-[0-9a-f]{8}", second)
+    assert [given["name"] for given in plan.cells.values()] == ["a", "A"]
+
+
 def test_a_plan_is_read_back_as_it_was(series, tmp_path):
     plan, source = make()
     plan.save(tmp_path / "out", source)
@@ -214,7 +224,7 @@ def run_task(out, name, monkeypatch, statuses):
     monkeypatch.setattr("distributed.get_worker", lambda: SimpleNamespace(log_event=lambda *event: told.append(event)))
     monkeypatch.setattr(tasks, "_in_own_process", lambda *_: next(endings))
     identity = {"parameters": {"steps": 1}, "stamp": "s"}
-    return tasks.run_cell(str(out), name, identity, 1, (5, 9), "topic"), told
+    return tasks.run_cell(str(out), name, identity, (1, None), (5, 9), "topic"), told
 
 
 def test_a_killed_process_is_tried_again_once(tmp_path, monkeypatch):
@@ -234,6 +244,52 @@ def test_what_a_process_said_before_it_failed_is_kept(tmp_path, monkeypatch):
 def test_the_cores_are_divided(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     assert [tasks.threads(share) for share in (1, 2, 3, 8, 20)] == [8, 4, 2, 1, 1]
+    assert tasks.threads(2, 6) == 3  # a job's, whatever the machine has
+
+
+def test_the_cores_of_a_job_are_those_of_its_file(tmp_path, monkeypatch):
+    path = tmp_path / "cluster.yaml"
+    path.write_text("kind: slurm\ncores: 6\nprocesses: 2")
+    monkeypatch.setattr(clusters, "_queue", contextlib.nullcontext)
+    monkeypatch.setattr("distributed.Client", contextlib.nullcontext)
+    with clusters.opened(1, None, path) as found:
+        assert (found.share, found.cores) == (2, 6)
+
+
+@pytest.mark.parametrize(("stamp", "kept"), [("s", True), ("another", False)])
+def test_a_complete_record_is_not_overwritten_by_an_unclean_end(tmp_path, monkeypatch, stamp, kept):
+    path = tmp_path / "cells" / "a" / "cell.json"
+    path.parent.mkdir(parents=True)
+    whole = {"status": "complete", "seconds": 3.0, "parameters": {"steps": 1}, "stamp": stamp, "error": ""}
+    path.write_text(json.dumps(whole))
+    record, _ = run_task(tmp_path, "a", monkeypatch, [(1, "")])
+    assert (record == whole) is kept
+    assert json.loads(path.read_text()) == record
+
+
+def test_a_lost_worker_does_not_overwrite_a_complete_record(filled):
+    out, plan = filled
+    first, *_, last = plan.cells
+    future = SimpleNamespace(status="error", exception=lambda: ValueError("killed"))
+    assert drive._ended(future, out, plan, first) == plan.outcome(out, first)
+    assert plan.outcome(out, first).status == runs.COMPLETE
+    assert drive._ended(future, out, plan, last).error == "ValueError: killed"
+
+
+def test_a_process_without_its_worker_ends_even_if_a_child_ends_first(monkeypatch):
+    killed = []
+
+    def gone():
+        raise psutil.NoSuchProcess(1)
+
+    below = [SimpleNamespace(kill=gone), SimpleNamespace(kill=lambda: killed.append("kernel"))]
+    monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(children=lambda recursive: below))
+    monkeypatch.setattr(os, "_exit", lambda status: killed.append(status))
+    reading, writing = os.pipe()
+    os.close(writing)
+    cells.end_with(reading)
+    os.close(reading)
+    assert killed == ["kernel", 1]
 
 
 # workers
@@ -315,6 +371,21 @@ def test_two_drivers_do_not_work_on_one_sweep(filled):
         drive.sweep("00", ARGUMENTS, seeds=2, out=out, resume=True)
 
 
+def test_a_folder_that_workers_do_not_see_stays_as_it_was(series, tmp_path, monkeypatch):
+    seen = []
+
+    def submit(task, probe, pure):
+        seen.append(task(probe))
+        return SimpleNamespace(result=lambda: False)
+
+    workers = clusters.Workers(SimpleNamespace(submit=submit), 1)
+    monkeypatch.setattr(clusters, "opened", lambda *_: contextlib.nullcontext(workers))
+    with pytest.raises(RuntimeError, match="a worker does not see"):
+        drive.sweep("00", {"steps": [1]}, out=tmp_path / "out", progress=False)
+    assert seen == [True]
+    assert not (tmp_path / "out").exists()
+
+
 # table
 
 
@@ -371,6 +442,12 @@ def test_the_words_of_a_figure_hold_its_numbers(filled):
     assert "Means and 95 % intervals of up to 2 runs" in words
 
 
+def test_the_words_of_a_figure_name_large_values_in_full():
+    table = pd.DataFrame({"status": "complete", "steps": [12345, 20000], "loss": [0.5, 0.25]})
+    plan = plans.Plan("00_small", "class", {"steps": [12345, 20000]}, {}, 1, "s", {})
+    assert "at 12345 0.5, at 20000 0.25" in figures.alt_text(table, plan, "steps", "loss")
+
+
 def test_wide_ranges_are_logarithmic_words_and_pairs_are_ranks(series):
     assert figures._wide(figures._positions([0.001, 0.01, 0.1]))
     assert not figures._wide(figures._positions([1, 2, 4]))
@@ -398,6 +475,48 @@ def test_the_page_works_offline_and_has_words_for_every_picture(filled):
     assert "steps 1 · rate 0.5 · seed 0: a &#34;dot&#34; &amp; more" in text
     assert "&lt;b&gt;too many" in text
     assert "10 complete" in text
+
+
+def test_a_copy_that_was_cut_off_has_no_picture(filled):
+    out, plan = filled
+    path = plans.cell_folder(out, next(iter(plan.cells))) / "00_small.ipynb"
+    path.write_bytes(path.read_bytes()[:200])
+    text = gallery.write(out, plan, tables.write(out, plan)).read_text()
+    assert text.count('src="gallery/') == 10
+    assert text.count("no picture") == 2  # and the one that is missing
+
+
+def test_a_swept_seed_is_listed_once(series, tmp_path):
+    plan, source = make({"seed": [0, 1, 2]}, 1)
+    fill(tmp_path, plan, source)
+    text = gallery.write(tmp_path, plan, tables.write(tmp_path, plan)).read_text()
+    assert text.count('<th scope="col">seed</th>') == 1
+    assert ">seed 2</a>" in text
+
+
+def test_a_mistyped_metric_costs_a_warning_and_not_the_page(series, tmp_path, capsys):
+    plan, source = make()
+    fill(tmp_path / "out", plan, source)
+    arguments = ["sweep", "00", "--grid", "steps=1,2,4", "--grid", "rate=0.5,1.0", "--seeds", "2", "--resume"]
+    with pytest.raises(SystemExit) as end:
+        cli.main([*arguments, "--out", str(tmp_path / "out"), "--metric", "los", "--metric", "deep.er"])
+    assert end.value.code == 0
+    assert "warning: no metric 'los' in the table; did you mean 'loss'" in capsys.readouterr().err
+    text = (tmp_path / "out" / "index.html").read_text()
+    assert "deep.er against steps" in text
+    assert "loss against steps" not in text
+
+
+def test_ctrl_c_while_the_page_is_made_says_what_is_kept(series, tmp_path, monkeypatch):
+    plan, source = make()
+    fill(tmp_path / "out", plan, source)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gallery, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="12 of 12 cells are complete and kept"):
+        drive.sweep("00", ARGUMENTS, seeds=2, out=tmp_path / "out", resume=True)
 
 
 def test_a_sweep_over_seeds_alone_has_its_page(series, tmp_path):
@@ -437,7 +556,7 @@ def test_the_board_counts_and_says_what_failed(monkeypatch):
     assert lines[1].startswith("2/5 a: complete in 2.0 s")
     assert lines[2].startswith("3/5 b: failed in 2.0 s")
     assert lines[3] == "    cell 3: ValueError: [x]"
-    assert lines[4] == "c: its worker died, started again"
+    assert lines[4] == "c: was killed, started again"
     assert board.summary().startswith("5 cells: 2 done, 1 running, 1 failed, 1 left")
 
 
@@ -507,13 +626,15 @@ def test_failures_are_kept_with_their_notebook_and_retried(series, tmp_path, mon
     assert (plans.cell_folder(done.out, "steps=1_seed=0") / "cell.json").stat().st_mtime_ns == before
     assert list(again.failures) == ["steps=2_seed=0"]
     assert list(again.table["status"]) == ["complete", "failed", "complete"]
+    assert again.table["threads"].iloc[-1] == 3
 
 
 def fake_submit(folder, monkeypatch):
     """Put an ``sbatch`` on the path that starts its job on this machine at once, and an ``scancel`` that ends it."""
     bin_folder = folder / "bin"
     bin_folder.mkdir()
-    (bin_folder / "sbatch").write_text('#!/bin/sh\nsetsid sh "$1" >/dev/null 2>&1 &\necho "Submitted batch job $!"\n')
+    job = 'cp "$1" "$0.job"\nsetsid sh "$0.job" >/dev/null 2>&1 &'  # a queue copies the script, which goes at once
+    (bin_folder / "sbatch").write_text(f'#!/bin/sh\n{job}\necho "Submitted batch job $!"\n')
     (bin_folder / "scancel").write_text('#!/bin/sh\nkill -- -"$1" 2>/dev/null; exit 0\n')
     for script in bin_folder.iterdir():
         script.chmod(0o755)

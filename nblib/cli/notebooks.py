@@ -103,7 +103,7 @@ def sweep(
             total_timeout=total_timeout,
         )
     except KeyboardInterrupt as stop:
-        typer.echo(f"interrupted: {stop}" if str(stop) else "interrupted before anything started", err=True)
+        typer.echo(f"interrupted: {stop}" if str(stop) else "interrupted", err=True)
         raise typer.Exit(130) from stop
     for name, error in done.failures.items():
         typer.echo(f"{name} did not complete: {error}", err=True)

@@ -6,6 +6,7 @@ two processes at once, and who gets it second finds the cell complete. The proce
 soon as its standard input does: that is when the worker dies.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -57,9 +58,12 @@ def end_with(stream: int) -> None:
 
     while os.read(stream, 1024):
         pass
-    for child in psutil.Process().children(recursive=True):
-        child.kill()
-    os._exit(1)
+    try:
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it ended by itself meanwhile
+                child.kill()
+    finally:
+        os._exit(1)
 
 
 def main(arguments: list[str]) -> None:

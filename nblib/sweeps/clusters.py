@@ -5,6 +5,7 @@ import importlib
 import logging
 import shutil
 import signal
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,10 +42,11 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Workers:
-    """A dask client, and how many notebooks run on one of its machines at once."""
+    """A dask client, how many notebooks run at once on a machine or in a job, and a job's cores."""
 
     client: "Client"
     share: int
+    cores: int | None = None
 
 
 def check(workers: int | None, scheduler: str | None, cluster: str | Path | None) -> None:
@@ -122,8 +124,10 @@ def opened(workers: int, scheduler: str | None, cluster: str | Path | None) -> I
         return
     from distributed import Client
 
-    with _queue(read_cluster(cluster)) if cluster is not None else _local(workers) as ours, Client(ours) as client:
-        yield Workers(client, read_cluster(cluster)["processes"] if cluster is not None else workers)
+    settings = read_cluster(cluster) if cluster is not None else None
+    share, cores = (settings["processes"], settings["cores"]) if settings else (workers, None)
+    with _queue(settings) if settings else _local(workers) as ours, Client(ours) as client:
+        yield Workers(client, share, cores)
 
 
 def _local(workers: int) -> Any:
@@ -206,9 +210,14 @@ def check_shared(client: "Client", out: Path) -> None:
         If it does not.
     """
     remedy = "workers need the same environment and a file system they share with this machine"
+    out.mkdir(parents=True, exist_ok=True)
+    probe = out / f".probe-{uuid.uuid4().hex}"  # nothing of the sweep is written before
     try:
-        shared = client.submit(tasks.sees, str(out), pure=False).result()
+        probe.touch()
+        shared = client.submit(tasks.sees, str(probe), pure=False).result()
     except ImportError as error:
         raise RuntimeError(f"a worker cannot import nblib ({error}); {remedy}") from error
+    finally:
+        probe.unlink(missing_ok=True)
     if not shared:
         raise RuntimeError(f"a worker does not see {out}, or may not write there; {remedy}")

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from nblib import paths, runs
 from nblib.files import write_json
-from nblib.sweeps import cells, clusters, gallery, plans, tables, tasks
+from nblib.sweeps import cells, clusters, figures, gallery, plans, tables, tasks
 from nblib.sweeps.live import Board
 from nblib.sweeps.plans import Plan
 
@@ -108,7 +108,8 @@ def sweep(
     resume : bool
         Go on with the sweep in `out`: what is complete stays, what failed, changed or is missing runs.
     metrics : sequence of str
-        What to draw; the first of them all by default.
+        What to draw; the first of them all by default. Which there are is known at the end: one that no cell wrote is
+        named on standard error, with the nearest, and the page is made without it.
     cell_timeout, total_timeout : int
         Seconds that one cell of the notebook, and the notebook, may take.
     progress : bool
@@ -143,15 +144,16 @@ def sweep(
         try:
             if names:
                 with clusters.opened(min(workers or WORKERS, len(names)), scheduler, cluster) as found:
-                    plan.save(folder, source)
                     clusters.check_shared(found.client, folder)
+                    plan.save(folder, source)
                     _run(folder, plan, names, found, (cell_timeout, total_timeout), progress)
+            else:
+                plan.save(folder, source)
+            table = tables.write(folder, plan)
+            gallery.write(folder, plan, table, _written(table, metrics))
+            return Sweep.load(folder)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(_how_to_go_on(folder, plan)) from stop
-        if not names:
-            plan.save(folder, source)
-        gallery.write(folder, plan, tables.write(folder, plan), metrics)
-    return Sweep.load(folder)
 
 
 @contextlib.contextmanager
@@ -185,7 +187,7 @@ def _run(
         futures = {}
         for number, name in enumerate(names):
             identity = {"parameters": plan.cells[name], "stamp": plan.stamp}
-            task = (str(folder), name, identity, found.share, limits, run_id)
+            task = (str(folder), name, identity, (found.share, found.cores), limits, run_id)
             futures[client.submit(tasks.run_cell, *task, key=f"{name}-{run_id}", priority=-number)] = name
         for future in as_completed(list(futures)):
             name = futures[future]
@@ -198,10 +200,23 @@ def _ended(future: "Future", folder: Path, plan: Plan, name: str) -> runs.Outcom
         return runs.Outcome(**future.result())
     if future.status != "error":
         raise RuntimeError(f"the scheduler is gone ({name} is {future.status}); {_how_to_go_on(folder, plan)}")
+    if (kept := plan.outcome(folder, name)) and kept.status == runs.COMPLETE:  # its last act before the worker went
+        return kept
     error = future.exception()
     outcome = runs.Outcome(runs.FAILED, 0.0, plan.cells[name], plan.stamp, f"{type(error).__name__}: {error}")
     write_json(plans.cell_folder(folder, name) / "cell.json", asdict(outcome))
     return outcome
+
+
+def _written(table: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
+    """Return those of `metrics` that the table has, and say what is wrong with the others."""
+    there = []
+    for name in metrics:
+        try:
+            there += figures.chosen(table, [name])
+        except ValueError as unknown:  # hours may have gone into the cells: no reason to leave without a page
+            Console(stderr=True, highlight=False).print(f"warning: {unknown}", markup=False, soft_wrap=True)
+    return there
 
 
 def _how_to_go_on(folder: Path, plan: Plan) -> str:

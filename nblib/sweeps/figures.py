@@ -96,7 +96,8 @@ def alt_text(table: pd.DataFrame, plan: Plan, parameter: str | None, metric: str
     parts, counts = [], set()
     for label, part in curves(table, plan, parameter, metric).items():
         counts |= set(part["runs"])
-        points = [_point(row, row[parameter] if parameter else None) for _, row in part.iterrows()]
+        values = part[parameter] if parameter else [None] * len(part)
+        points = [_point(*row) for row in zip(values, part["mean"], part["low"], part["high"], strict=True)]
         parts.append(f"{label}: {', '.join(points)}" if label else ", ".join(points))
     against = f" against {parameter}" if parameter else ""
     many = max(counts, default=0)
@@ -167,7 +168,7 @@ def _label(ax: Axes, positions: dict, parameter: str | None, metric: str) -> Non
     ax.locator_params(axis="y", nbins=6)
 
 
-def _point(row: pd.Series, value: Any) -> str:
+def _point(value: Any, mean: float, low: float, high: float) -> str:
     at = f"at {spoken(value)} " if value is not None else ""
-    interval = f" [{row['low']:.4g}, {row['high']:.4g}]" if np.isfinite(row["low"]) else ""
-    return f"{at}{row['mean']:.4g}{interval}"
+    interval = f" [{low:.4g}, {high:.4g}]" if np.isfinite(low) else ""
+    return f"{at}{mean:.4g}{interval}"

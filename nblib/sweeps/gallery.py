@@ -1,7 +1,8 @@
 """The page of a sweep: how it went, the figures, the table, and the first picture of every cell; works offline."""
 
 import base64
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def write(out: Path, plan: Plan, table: pd.DataFrame, metrics: Sequence[str] = (
     environment.filters["spoken"] = lambda value: "" if pd.isna(value) else figures.spoken(value)
     text = environment.get_template("sweep.html.jinja").render(
         plan=plan, title=_title(plan.source(out)), cards=cards, plots=_plots(out, plan, table, drawn), table=table,
-        columns=[*figures.swept(plan), *([SEED] if SEED in table else []), "status", *drawn],
+        columns=[*_shown(plan, table), "status", *drawn],
         others=[name for name in tables.metrics_of(table) if name not in drawn],
         counts=table["status"].value_counts().to_dict(), minutes=table["seconds"].sum() / 60,
     )  # fmt: skip
@@ -91,19 +92,27 @@ def _cards(out: Path, plan: Plan, table: pd.DataFrame) -> list[Card]:
     with whole_folder(Path(out) / "gallery") as folder:
         for row in table.to_dict("records"):
             path = cell_folder(out, row["cell"]) / f"{plan.notebook}.ipynb"
-            figure = pages.first_figure(nbformat.read(path, as_version=4)) if path.exists() else None
+            figure = None
+            with contextlib.suppress(OSError, ValueError):  # no copy, or one that a kill or a full disk cut off
+                if found := pages.first_figure(nbformat.read(path, as_version=4)):
+                    picture = base64.b64decode(found.data)
+                    figure = found
             if figure:
-                (folder / f"{row['cell']}.png").write_bytes(base64.b64decode(figure.data))
+                (folder / f"{row['cell']}.png").write_bytes(picture)
             cards.append(_card(plan, row, figure, path.with_suffix(".html").exists()))
     return cards
 
 
 def _card(plan: Plan, row: dict[str, Any], figure: pages.Figure | None, has_page: bool) -> Card:
-    shown = [name for name in (*figures.swept(plan), SEED) if name in row]
-    caption = " · ".join(f"{name} {figures.spoken(row[name])}" for name in shown) or row["cell"]
+    caption = " · ".join(f"{name} {figures.spoken(row[name])}" for name in _shown(plan, row)) or row["cell"]
     picture = Picture(f"gallery/{quote(row['cell'])}.png", f"{caption}: {figure.alt}") if figure else None
     page = f"cells/{quote(row['cell'])}/{quote(plan.notebook)}.html" if has_page else None
     return Card(row["cell"], caption, row["status"], row["seconds"], row["error"] or "", page, picture)
+
+
+def _shown(plan: Plan, known: Container[str]) -> list[str]:
+    """Return the parameters that tell the cells apart, of those that are `known`, each once."""
+    return [name for name in dict.fromkeys((*figures.swept(plan), SEED)) if name in known]
 
 
 def _title(notebook: Path) -> str:

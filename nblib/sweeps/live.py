@@ -53,9 +53,9 @@ class Board:
             self.console.print(self.summary())
 
     def start(self, name: str) -> None:
-        """Note that a cell started, perhaps again after its worker died."""
+        """Note that a cell started, perhaps again after its process or its worker was killed."""
         if name in self.running and name not in self.ended:
-            self._say(f"{name}: its worker died, started again", "yellow")
+            self._say(f"{name}: was killed, started again", "yellow")
         self.running[name] = time.monotonic()
         self.at_once = max(self.at_once, len(self.running))
 

@@ -164,7 +164,9 @@ def make(
     axes = {parameter: _values(name, known, parameter, values) for parameter, values in grid.items()}
     _refuse_twice_named(name, axes, given, known, seeds)
     base = bind(name, known, {**runs.profile(profile).get(name, {}), **given})
-    cells = {cell_name(swept): {**base, **swept} for swept in _combinations(axes, _seeds_of(base, known, axes, seeds))}
+    combinations = _combinations(axes, _seeds_of(base, known, axes, seeds))
+    names = distinct([cell_name(swept) for swept in combinations])
+    cells = {cell: {**base, **swept} for cell, swept in zip(names, combinations, strict=True)}
     fixed = bind(name, known, given)
     plan = Plan(name, profile, axes, fixed, seeds, runs.stamp(source), cells)
     return _as_json(plan), source
@@ -225,8 +227,28 @@ def cell_name(swept: Mapping[str, Any]) -> str:
 def plain_name(text: str) -> str:
     """Return `text` if it can be a file's name on any system; else what of it can, and a hash of it."""
     plain = re.sub(r"[^\w.=+-]+", "-", text, flags=re.ASCII)
-    if plain == text and len(text) <= LONGEST:
-        return text
+    return text if plain == text and len(text) <= LONGEST else _hashed(plain, text)
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Return `names`, with a hash behind each that differs from an earlier one in its capitals alone.
+
+    They would be one folder on macOS and Windows.
+
+    Examples
+    --------
+    >>> distinct(["name=a", "name=A", "name=b"])
+    ['name=a', 'name=A-7c9ca8ce', 'name=b']
+    """
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        found.append(_hashed(name, name) if name.casefold() in taken else name)
+        taken.add(name.casefold())
+    return found
+
+
+def _hashed(plain: str, text: str) -> str:
     return f"{plain[: LONGEST - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
