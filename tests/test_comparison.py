@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import EpsImagePlugin, Image
 
-from nblib import cli, comparison, results
+from nblib import comparison, results
 from nblib.answers import METRICS, Answers, Settings
 from nblib.comparison import Tolerances, compare, measures, sides
 from nblib.comparison.report import page, text
 from nblib.files import write_json
 from nblib.metrics import Interval
 from nblib.runs import Outcome
+from tests.test_cli import nblib
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 2 2\n%%EndComments\nshowpage\n%%EOF\n"
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -563,17 +564,6 @@ def test_an_interval_is_drawn_within_its_frame():
 
 
 # --- the verb
-
-
-def nblib(*arguments, capsys):
-    """Run the command line in this process; return status, standard output and standard error."""
-    status = 0
-    try:
-        cli.main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        status = end.code or 0
-    printed = capsys.readouterr()
-    return status, printed.out, printed.err
 
 
 def test_the_verb_gates_by_its_status_and_writes_page_and_record(a, tmp_path, capsys):

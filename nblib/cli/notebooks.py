@@ -7,20 +7,25 @@ import typer
 
 from nblib.cli.options import name_and_value
 
+Profile = Annotated[str, typer.Option(help="smoke, class or paper.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--parameter", metavar="NAME VALUE", help="Set a parameter; may be given several times."),
+]
+CellTimeout = Annotated[int, typer.Option(min=1, help="Seconds a cell of a notebook may take.")]
+TotalTimeout = Annotated[int, typer.Option(min=1, help="Seconds a notebook may take.")]
+
 
 def run(
     notebooks: Annotated[list[str] | None, typer.Argument(help="Numbers or names; all by default.")] = None,
-    profile: Annotated[str, typer.Option(help="smoke, class or paper.")] = "class",
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("-p", "--parameter", metavar="NAME VALUE", help="Set a parameter; may be given several times."),
-    ] = None,
+    profile: Profile = "class",
+    parameter: Parameters = None,
     out: Annotated[
         Path | None, typer.Option(file_okay=False, help="The run's folder (default: a new one under runs/).")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what OUT holds complete.")] = False,
-    cell_timeout: Annotated[int, typer.Option(min=1, help="Seconds a cell may take.")] = 1800,
-    total_timeout: Annotated[int, typer.Option(min=1, help="Seconds a notebook may take.")] = 7200,
+    cell_timeout: CellTimeout = 1800,
+    total_timeout: TotalTimeout = 7200,
     listing: Annotated[bool, typer.Option("--list", help="Name the notebooks and their parameters, and end.")] = False,
 ) -> None:
     """Execute notebooks with papermill into a folder with pages, results and an index.
@@ -42,11 +47,7 @@ def run(
         cell_timeout=cell_timeout,
         total_timeout=total_timeout,
     )
-    for name, error in done.failures.items():
-        typer.echo(f"{name} did not complete: {error}", err=True)
-    typer.echo(done.out / "index.html")
-    if done.failures:
-        raise typer.Exit(1)
+    _end(done.failures, done.out / "index.html")
 
 
 def sweep(
@@ -55,11 +56,8 @@ def sweep(
         list[str] | None, typer.Option(metavar="NAME=V1,V2", help="Sweep a parameter; may be given several times.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each combination, with different seeds.")] = 1,
-    profile: Annotated[str, typer.Option(help="smoke, class or paper.")] = "class",
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("-p", "--parameter", metavar="NAME VALUE", help="Set a parameter in every run."),
-    ] = None,
+    profile: Profile = "class",
+    parameter: Parameters = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Notebooks at once on this machine (default: 2).")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Instead: address of a running dask scheduler.")] = None,
     cluster: Annotated[
@@ -72,8 +70,8 @@ def sweep(
     metric: Annotated[
         list[str] | None, typer.Option(help="Draw this metric; may be given several times (default: the first ones).")
     ] = None,
-    cell_timeout: Annotated[int, typer.Option(min=1, help="Seconds a cell of the notebook may take.")] = 1800,
-    total_timeout: Annotated[int, typer.Option(min=1, help="Seconds a notebook may take.")] = 7200,
+    cell_timeout: CellTimeout = 1800,
+    total_timeout: TotalTimeout = 7200,
 ) -> None:
     """Run one notebook with many parameters and seeds: a table, figures with intervals, and a page with pictures.
 
@@ -105,11 +103,7 @@ def sweep(
     except KeyboardInterrupt as stop:
         typer.echo(f"interrupted: {stop}" if str(stop) else "interrupted", err=True)
         raise typer.Exit(130) from stop
-    for name, error in done.failures.items():
-        typer.echo(f"{name} did not complete: {error}", err=True)
-    typer.echo(done.out / "index.html")
-    if done.failures:
-        raise typer.Exit(1)
+    _end(done.failures, done.out / "index.html")
 
 
 def compare(
@@ -176,3 +170,12 @@ def report(
     typer.echo(page)
     if show:
         typer.launch(str(page))
+
+
+def _end(failures: dict[str, str], page: Path) -> None:
+    """Say what failed and where the page lies; end with 1 if anything failed."""
+    for name, error in failures.items():
+        typer.echo(f"{name} did not complete: {error}", err=True)
+    typer.echo(page)
+    if failures:
+        raise typer.Exit(1)

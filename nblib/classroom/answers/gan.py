@@ -112,6 +112,7 @@ RIGHT = {
 }
 ALSO_RIGHT = {
     "discriminator_loss": [
+        lambda real, fake: stable(-real).mean() + stable(fake).mean(),
         lambda real, fake: (
             torch.logaddexp(-real, torch.zeros(())).mean() + torch.logaddexp(fake, torch.zeros(())).mean()
         ),
