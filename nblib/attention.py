@@ -33,12 +33,14 @@ torch.Size([2])
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from nblib.steady import evaluating
 
 
 def layers(net: nn.Module) -> dict[str, nn.Module]:
@@ -350,18 +352,6 @@ def _recorder(name: str, found: dict[str, Tensor], count: int, keys_from: Tensor
             raise _AllRecorded
 
     return note
-
-
-@contextlib.contextmanager
-def evaluating(net: nn.Module) -> Iterator[None]:
-    """Put a network into eval mode, and each of its modules back into the mode it was in."""
-    modes = {part: part.training for part in net.modules()}
-    net.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def _check_maps(maps: Tensor) -> None:

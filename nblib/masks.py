@@ -44,6 +44,26 @@ def rectangles(top: Tensor, left: Tensor, height: Tensor, width: Tensor, size: i
     return (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)
 
 
+def discs(centres: Tensor, radius: float, size: int = 64) -> Tensor:
+    """Return masks (n, 1, size, size), True within `radius` pixels of a point, and in the pixel nearest to it.
+
+    Parameters
+    ----------
+    centres : Tensor, float (n, 2)
+        Places (x, y) such as landmarks, in pixels; the centre of the top left pixel is (0, 0).
+    radius : float
+        In pixels.
+
+    Examples
+    --------
+    >>> discs(torch.tensor([[1.0, 2.0]]), radius=1, size=4)[0, 0].int().tolist()
+    [[0, 0, 0, 0], [0, 1, 0, 0], [1, 1, 1, 0], [0, 1, 0, 0]]
+    """
+    line = torch.arange(size, device=centres.device)
+    away = torch.hypot(line - centres[:, 0, None, None], line[:, None] - centres[:, 1, None, None])  # (n, H, W)
+    return ((away <= radius) | (away <= away.amin((1, 2), keepdim=True))).unsqueeze(1)
+
+
 def seed(n: int, size: int = 64, *, landmarks=None, generator: Generator | None = None, device=None) -> Tensor:
     """Draw the rectangles of the 2019 report [1]_: sides uniform in 10 … 20, corner normal around (25, 25).
 

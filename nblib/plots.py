@@ -19,8 +19,11 @@ from torch import Tensor
 
 from nblib.files import whole_file
 from nblib.images import unit_to_uint8
+from nblib.metrics import Interval
+from nblib.shapes import Passed
 
 PALETTE = "colorblind"
+_ABOVE = {"textcoords": "offset points", "ha": "center"}
 LABELS = {
     "hole_psnr": "PSNR in the hole (dB)",
     "ssim": "SSIM, whole image",
@@ -125,7 +128,12 @@ def leaderboard_figure(
             figure = _new_figure(3 + 5 * len(metrics), 1.8 + 0.55 * len(table))
         panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for ax, metric, colour in zip(panels, metrics, sns.color_palette(PALETTE), strict=False):
-            _intervals(ax, table, metric, colour)
+            spans = {
+                name: Interval(row[metric], row[f"{metric} low"], row[f"{metric} high"])
+                for name, row in table.iterrows()
+            }
+            decimals = 1 if "psnr" in metric else 3
+            draw_intervals(ax, spans, LABELS.get(metric, metric), colour=colour, decimals=decimals)
     return figure
 
 
@@ -183,6 +191,100 @@ def gallery_figure(
         Where to draw.
     """
     return rows_figure({"original": images, "masked": with_hole(images, masks), **filled}, captions, figure=figure)
+
+
+def draw_intervals(
+    ax: Axes,
+    spans: Mapping[str, Interval | Mapping[str, float]],
+    xlabel: str = "",
+    *,
+    zero: bool = False,
+    colour="C0",
+    marker: str = "o",
+    label: str | None = None,
+    offset: float = 0.0,
+    decimals: int | None = None,
+) -> None:
+    """Draw means and their intervals, a row each, the first on top.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw; drawn into twice, it shows both.
+    spans : mapping of str to Interval, or to a mapping with "mean", "low" and "high"
+        By the name of the row. What is NaN leaves a gap.
+    xlabel : str
+        What was measured.
+    zero : bool, default False
+        Mark zero with a dotted line: for differences.
+    colour, marker
+        Of all rows, in matplotlib's terms.
+    label : str, optional
+        What a legend calls these rows.
+    offset : float, default 0
+        How much lower than the middle of its row to draw each (0.2: a fifth of a row), to set two things side by side.
+    decimals : int, optional
+        Write each mean above its point, with so many decimals.
+
+    Examples
+    --------
+    >>> ax = Figure().add_subplot()
+    >>> draw_intervals(ax, {"ours": Interval(2.0, 1.5, 2.5)}, "gain (dB)", zero=True)
+    >>> ax.get_xlabel(), [text.get_text() for text in ax.get_yticklabels()]
+    ('gain (dB)', ['ours'])
+    """
+    found = [Interval(**span) if isinstance(span, Mapping) else span for span in spans.values()]
+    rows, means = np.arange(len(found)) + offset, [span.mean for span in found]
+    ax.hlines(rows, [span.low for span in found], [span.high for span in found], color=colour, linewidth=5, alpha=0.5)
+    ax.scatter(means, rows, color=colour, s=140, marker=marker, zorder=3, label=label)
+    for row, mean in zip(rows, means, strict=True):
+        if decimals is not None and np.isfinite(mean):
+            ax.annotate(f"{mean:.{decimals}f}", (mean, row), (0, 9), **_ABOVE, fontsize=14)
+    if zero:
+        ax.axvline(0, linestyle=":", color="black")
+    ax.set(yticks=np.arange(len(found)), xlabel=xlabel, ylim=(len(found) - 0.4, -0.6 if decimals is None else -0.8))
+    ax.set_yticklabels(spans)
+    ax.margins(x=0.12)
+    ax.xaxis.set_major_locator(MaxNLocator(5, prune="both"))
+
+
+def draw_shapes(
+    ax: Axes,
+    passed: Sequence[Passed],
+    *,
+    first: float = 0.0,
+    colour: str = "C0",
+    colours: Mapping[str, str] | None = None,
+    kinds: bool = True,
+) -> None:
+    """Draw what passes through a network as bars as high as the feature maps and wider the more channels they have.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw; give `first` to go on beside what is there.
+    passed : sequence of Passed
+        As `nblib.shapes.through` returns it. A vector is drawn flat, as wide as 512 channels at most.
+    first : float, default 0
+        The place of the first bar; the others follow one by one.
+    colour : str
+        Of the bars, but for those of the kinds in `colours`.
+    colours : mapping of str to str, optional
+        Colours by kind of layer.
+    kinds : bool, default True
+        Write the kind of the layer under each bar.
+    """
+    for place, (kind, shape) in enumerate(passed, start=round(first)):
+        flat = len(shape) == 1
+        channels, height = (min(shape[0], 512), 2) if flat else shape[:2]
+        ax.bar(place, height, width=0.12 + channels / 800, color=(colours or {}).get(kind, colour))
+        told = str(shape[0]) if flat else f"{shape[0]}\n{shape[1]}×{shape[2]}"
+        ax.annotate(told, (place, height), (0, 4), **_ABOVE, fontsize=13, linespacing=0.95)
+        if kinds:
+            ax.annotate(kind, (place, 0), (0, -18), **_ABOVE, fontsize=13, annotation_clip=False)
+    tallest = max(bar.get_height() for bar in ax.patches)
+    ax.set(ylim=(0, 1.3 * tallest), xticks=[], ylabel="side (pixels)")
+    ax.grid(False)
 
 
 def strip_figure(stages: Mapping[str, Tensor], *, columns: int = 6) -> Figure:
@@ -249,21 +351,3 @@ def _draw(ax: Axes, picture: np.ndarray) -> None:
     ax.imshow(picture, interpolation="nearest")
     ax.set(xticks=[], yticks=[])
     sns.despine(ax=ax, left=True, bottom=True)
-
-
-def _intervals(ax: Axes, table: pd.DataFrame, metric: str, colour) -> None:
-    """Draw one metric of a table: a point and a line per method, and the mean in figures."""
-    rows = np.arange(len(table))
-    ax.hlines(rows, table[f"{metric} low"], table[f"{metric} high"], color=colour, linewidth=5, alpha=0.5)
-    sns.scatterplot(x=table[metric].to_numpy(), y=rows, color=colour, s=140, zorder=3, ax=ax)
-    decimals = 1 if "psnr" in metric else 3
-    for row, mean in zip(rows, table[metric], strict=True):
-        if np.isfinite(mean):
-            ax.annotate(
-                f"{mean:.{decimals}f}", (mean, row), (0, 9), textcoords="offset points", ha="center", fontsize=14
-            )
-    ax.set(yticks=rows, xlabel=LABELS.get(metric, metric), ylabel="")
-    ax.set_yticklabels(table.index)
-    ax.set_ylim(len(table) - 0.4, -0.8)  # the best on top, and room for its figure
-    ax.margins(x=0.12)
-    ax.xaxis.set_major_locator(MaxNLocator(5, prune="both"))

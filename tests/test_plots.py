@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from nblib import plots
+from nblib.metrics import Interval
+from nblib.shapes import Passed
 
 
 def table() -> pd.DataFrame:
@@ -133,3 +135,47 @@ def test_a_hole_is_shown_gray():
     shown = plots.with_hole(torch.ones(1, 3, 4, 4), masks)
     assert shown[0, :, 1, 2].tolist() == [128] * 3
     assert (shown == 255).sum() == 3 * 15
+
+
+def test_intervals_are_drawn_a_row_each_the_first_on_top_whatever_they_come_as():
+    ax = plt.Figure().add_subplot()
+    spans = {"a": Interval(1.0, 0.5, 2.0), "b": {"mean": -1.0, "low": -2.0, "high": -0.5}}
+    plots.draw_intervals(ax, spans, "gain", zero=True, decimals=1)
+    assert [segment[:, 0].tolist() for segment in ax.collections[0].get_segments()] == [[0.5, 2.0], [-2.0, -0.5]]
+    assert ax.collections[1].get_offsets().tolist() == [[1.0, 0.0], [-1.0, 1.0]]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert [text.get_text() for text in ax.texts] == ["1.0", "-1.0"]
+    assert ax.yaxis_inverted()
+    assert any(set(line.get_xdata()) == {0} for line in ax.lines)
+
+
+def test_two_series_lie_side_by_side_in_the_same_rows():
+    upper, lower = {"a": Interval(1.0, 0.5, 2.0)}, {"a": Interval(3.0, 2.5, 4.0)}
+    ax = plt.Figure().add_subplot()
+    plots.draw_intervals(ax, upper, offset=-0.1, label="first")
+    plots.draw_intervals(ax, lower, offset=0.1, label="second", colour="C1")
+    assert [points.get_offsets()[0][1] for points in ax.collections[1::2]] == [-0.1, 0.1]
+    assert ax.get_yticks().tolist() == [0]
+    assert ax.yaxis_inverted()
+    assert not ax.lines  # zero only where it is asked for
+
+
+def test_an_interval_that_is_not_known_leaves_a_gap():
+    ax = plt.Figure().add_subplot()
+    unknown = Interval(float("nan"), float("nan"), float("nan"))
+    plots.draw_intervals(ax, {"a": unknown, "b": Interval(1.0, 0.0, 2.0)}, decimals=2)
+    assert [text.get_text() for text in ax.texts] == ["1.00"]
+    assert len(ax.get_yticks()) == 2
+
+
+def test_shapes_are_bars_as_high_as_the_maps_and_wider_with_more_channels():
+    passed = [Passed("start", (100,)), Passed("double", (64, 8, 8)), Passed("attend", (32, 16, 16))]
+    ax = plt.Figure().add_subplot()
+    plots.draw_shapes(ax, passed, colours={"attend": "C1"})
+    assert [bar.get_height() for bar in ax.patches] == [2, 8, 16]
+    assert ax.patches[1].get_width() > ax.patches[2].get_width()
+    assert ax.patches[0].get_facecolor() == ax.patches[1].get_facecolor() != ax.patches[2].get_facecolor()
+    assert [text.get_text() for text in ax.texts] == ["100", "start", "64\n8×8", "double", "32\n16×16", "attend"]
+    plots.draw_shapes(ax, passed[1:2], first=5, colour="C2", kinds=False)
+    assert ax.patches[3].get_center()[0] == 5
+    assert ax.texts[-1].get_text() == "64\n8×8"

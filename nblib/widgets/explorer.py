@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nblib import attention, plots
 from nblib.images import signed_to_uint8, uint8_to_signed
+from nblib.steady import evaluating
 from nblib.widgets.png import figure_png, picture_png
 from nblib.widgets.views import MAP, Query, View, attention_figure, look
 
@@ -241,7 +242,7 @@ class _Player:
         maps = {layer: some[0] for layer, some in attention.record(net, *given).items()}
         if self.draws:
             device = next(net.parameters()).device
-            with attention.evaluating(net), torch.no_grad():
+            with evaluating(net), torch.no_grad():
                 given = [net(*(value.to(device) for value in given))]
         return signed_to_uint8(given[0][0].detach().float().cpu()), maps
 

@@ -23,19 +23,13 @@ from torch.nn import functional as F
 from nblib import attention, checkpoints, datasets, judges, metrics, paths, results
 from nblib.files import write_json
 from nblib.images import uint8_to_signed
+from nblib.masks import discs
 from tests.benchmarks.sagan_ablations import drawn
 
 CARS, GOAL = 200, 3.0
 HUB, DISC = 1.5, 6.0  # radii in pixels of 64x64: a hub's 3x3 pixels; a tyre's is 6 to 7
 BEFORE = "toycars/sagan-d-stem-0"
 PART = 50  # pictures at a time: their maps take 1 MB each
-
-
-def discs(points: Tensor, radius: float, size: int = 64) -> Tensor:
-    """Return discs around points (B, 2), bool (B, 1, size, size); at least the pixel that a point lies in."""
-    places = torch.arange(size, dtype=torch.float32)
-    away = torch.hypot(places - points[:, 0, None, None], places[:, None] - points[:, 1, None, None])  # (B, size, size)
-    return ((away <= radius) | (away <= away.amin((1, 2), keepdim=True)))[:, None]
 
 
 def between(maps: Tensor, hubs: Tensor, goals: Tensor | None = None) -> Tensor:
