@@ -23,6 +23,7 @@ from nblib.metrics import Interval
 from nblib.shapes import Passed
 
 PALETTE = "colorblind"
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 _ABOVE = {"textcoords": "offset points", "ha": "center"}
 LABELS = {
     "hole_psnr": "PSNR in the hole (dB)",
@@ -195,7 +196,7 @@ def gallery_figure(
 
 def draw_intervals(
     ax: Axes,
-    spans: Mapping[str, Interval | Mapping[str, float]],
+    spans: Mapping[str, Interval | Mapping[str, float] | None],
     xlabel: str = "",
     *,
     zero: bool = False,
@@ -212,7 +213,7 @@ def draw_intervals(
     ax : Axes
         Where to draw; drawn into twice, it shows both.
     spans : mapping of str to Interval, or to a mapping with "mean", "low" and "high"
-        By the name of the row. What is NaN leaves a gap.
+        By the name of the row. What is None or NaN leaves a gap.
     xlabel : str
         What was measured.
     zero : bool, default False
@@ -233,7 +234,7 @@ def draw_intervals(
     >>> ax.get_xlabel(), [text.get_text() for text in ax.get_yticklabels()]
     ('gain (dB)', ['ours'])
     """
-    found = [Interval(**span) if isinstance(span, Mapping) else span for span in spans.values()]
+    found = [Interval(**span) if isinstance(span, Mapping) else span or UNKNOWN for span in spans.values()]
     rows, means = np.arange(len(found)) + offset, [span.mean for span in found]
     ax.hlines(rows, [span.low for span in found], [span.high for span in found], color=colour, linewidth=5, alpha=0.5)
     ax.scatter(means, rows, color=colour, s=140, marker=marker, zorder=3, label=label)
@@ -245,7 +246,7 @@ def draw_intervals(
     ax.set(yticks=np.arange(len(found)), xlabel=xlabel, ylim=(len(found) - 0.4, -0.6 if decimals is None else -0.8))
     ax.set_yticklabels(spans)
     ax.margins(x=0.12)
-    ax.xaxis.set_major_locator(MaxNLocator(5, prune="both"))
+    ax.xaxis.set_major_locator(MaxNLocator(4, prune="both"))
 
 
 def draw_shapes(

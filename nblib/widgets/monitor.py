@@ -207,7 +207,7 @@ class TrainingMonitor(anywidget.AnyWidget):
         if drawn is None:
             return {}
         self.samples = drawn.cpu()
-        content = {"picture": _png(self.samples, self._real), "caption": f"samples at step {self.training.step:,}"}
+        content = {"picture": _png(self.samples, self._real), "caption": _caption(self.samples, self.training.step)}
         self._drawn = time.perf_counter()
         self._drawing = self._drawn - start
         return content
@@ -249,6 +249,7 @@ def monitor_figure(logs: Sequence[Log], samples: Tensor | None = None, real: Ten
     logs : sequence of Log
         As `nblib.training.fit` yields them; every value gets a curve.
     samples : Tensor, float (n, 3, H, W) in [-1, 1] or points (n, 2), optional
+        Samples of a generator, or what else a training shows of itself.
     real : Tensor (m, 2), optional
         Real points, drawn in gray under `samples`.
 
@@ -274,7 +275,7 @@ def monitor_figure(logs: Sequence[Log], samples: Tensor | None = None, real: Ten
         _draw_curves(panels[0], logs)
         if samples is not None:
             panels[1].imshow(_picture(samples, real), interpolation="nearest")
-            panels[1].set(xticks=[], yticks=[], title=f"samples at step {logs[-1].step:,}")
+            panels[1].set(xticks=[], yticks=[], title=_caption(samples, logs[-1].step))
     return figure
 
 
@@ -299,6 +300,10 @@ def _draw_curves(ax: Any, logs: Sequence[Log]) -> None:
         ax.plot(steps, [log.values[name] for log in logs], style, color=colour, label=name, linewidth=3)
     ax.set(xlabel="step", ylabel="value")
     ax.legend()
+
+
+def _caption(samples: Tensor, step: int) -> str:
+    return f"{'points' if samples.ndim == 2 else 'pictures'} at step {step:,}"
 
 
 def _picture(samples: Tensor, real: Tensor | None = None) -> np.ndarray:

@@ -54,7 +54,7 @@ def test_a_training_is_watched_stopped_and_resumed(jupyterlab, tmp_path):
     monitor.wait_for()
     _moves(page)
     expect(monitor.get_by_role("img", name="curves up to step")).to_be_visible()
-    expect(monitor.get_by_role("img", name="samples at step")).to_be_visible()
+    expect(monitor.get_by_role("img", name="at step")).to_be_visible()
     assert monitor.locator("figure img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 420
     said = page.locator(".jp-OutputArea-output", has_text="the wait is over")
     expect(said).to_have_count(0)

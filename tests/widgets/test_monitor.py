@@ -80,7 +80,7 @@ def test_it_shows_the_end(watched, batches):
     watched.wait()
     assert watched.status == "finished"
     assert watched.line.startswith("step 60 of 60 · ")
-    assert watched.caption == "samples at step 60"
+    assert watched.caption == "points at step 60"
     assert watched.curves["steps"] == [10, 20, 30, 40, 50, 60]
     assert list(watched.curves["series"]) == ["loss_d", "loss_g"]
     assert Image.open(io.BytesIO(watched.picture)).size == (420, 420)
