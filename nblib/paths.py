@@ -72,11 +72,14 @@ def out_dir(out: str | Path) -> Path:
 
 
 def fresh_folder(name: str) -> Path:
-    """Return a folder under ``runs/`` that does not exist yet."""
-    base = work_dir() / "runs" / name
-    number = 2
-    folder = base
-    while folder.exists():
-        folder = base.with_name(f"{name}-{number}")
-        number += 1
-    return folder
+    """Make a folder under ``runs/`` that nobody else has, also of those who ask at once: `name`, `name`-2 or so on."""
+    base = out_dir(Path("runs", name).parent) / Path(name).name
+    folder, number = base, 1
+    while True:
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+            folder = base.with_name(f"{base.name}-{number}")
+        else:
+            return folder

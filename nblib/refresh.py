@@ -4,6 +4,7 @@ Run it as ``python -m nblib.refresh [NUMBER …]`` (``make notebooks``). Times a
 by this tool alone: into ``data/benchmarks/notebooks.json``, the title cell of each notebook and the README.
 """
 
+import argparse
 import base64
 import io
 import json
@@ -23,9 +24,31 @@ from nblib.files import whole_file, write_json
 
 PROFILES = ("smoke", "class")
 PICTURES = {"09_leaderboard": ("leaderboard.png", "completion.png")}  # shown in the README
+EXAMPLES = """examples:
+  python -m nblib.refresh         the whole series, as `make notebooks` does
+  python -m nblib.refresh 00 09   after a change to these two
+
+Nothing is rewritten if a notebook fails."""
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    """Run the command line; return a status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nblib.refresh",
+        description=__doc__.split("\n\n")[0],
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("notebooks", nargs="*", metavar="NUMBER", help="number or name (default: all notebooks)")
+    try:
+        names = list(runs.select(parser.parse_args(arguments).notebooks))
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return refresh(names)
+
+
+def refresh(names: list[str]) -> int:
     """Execute the chosen notebooks in both measured profiles and rewrite what depends on them; return a status."""
     with tempfile.TemporaryDirectory() as scratch:
         done = {profile: runs.run(names, profile=profile, out=Path(scratch) / profile) for profile in PROFILES}

@@ -23,6 +23,7 @@ from nbformat import NotebookNode
 
 from nblib import pages, paths, results
 from nblib.files import whole_file, write_json
+from nblib.locks import alone
 from nblib.parameters import bind
 
 COMPLETE, FAILED, INTERRUPTED = "complete", "failed", "interrupted"
@@ -232,27 +233,38 @@ def run(
         For an unknown notebook, profile or parameter, or a value of the wrong type: before anything runs.
     FileExistsError
         If `out` holds a run already and `resume` is off.
+    RuntimeError
+        If another process is at work on the run in `out`.
     """
     planned = plan(names or [], profile, parameters or {})
+    if resume and out is None:
+        raise ValueError("--resume: which run? give its folder with --out")
     folder = Path(out) if out else paths.fresh_folder(f"{datetime.now():%Y%m%d-%H%M%S}-{profile}")
-    current = _open_run(folder.absolute(), profile, resume)
-    for name, (path, given) in planned.items():
-        notebook = nbformat.read(path, as_version=4)
-        done = current.outcomes.get(name)
-        if done and (done.status, done.stamp, done.parameters) == (COMPLETE, stamp(notebook), given):
-            continue
-        begun, limits = time.monotonic(), (cell_timeout, total_timeout)
-        stopped = Outcome(INTERRUPTED, 0.0, given, stamp(notebook), "stopped before it ended")
-        current.outcomes[name] = stopped  # on file before anything is overwritten: a killed run must not look complete
-        current.save()
-        try:
-            current.outcomes[name] = execute(name, notebook, given, current.out / name, *limits, progress)
-        except BaseException:
-            stopped.seconds = round(time.monotonic() - begun, 1)
-            raise
-        finally:
-            current.save()
+    with alone(folder.absolute(), "run"):
+        current = _open_run(folder.absolute(), profile, resume)
+        for name, (path, given) in planned.items():
+            notebook = nbformat.read(path, as_version=4)
+            done = current.outcomes.get(name)
+            if not done or (done.status, done.stamp, done.parameters) != (COMPLETE, stamp(notebook), given):
+                _run_one(current, name, notebook, given, (cell_timeout, total_timeout), progress)
     return current
+
+
+def _run_one(
+    current: Run, name: str, notebook: NotebookNode, given: dict[str, Any], limits: tuple[int, int], progress: bool
+) -> None:
+    """Execute one notebook of a run, and keep on file how it goes."""
+    begun = time.monotonic()
+    stopped = Outcome(INTERRUPTED, 0.0, given, stamp(notebook), "stopped before it ended")
+    current.outcomes[name] = stopped  # on file before anything is overwritten: a killed run must not look complete
+    current.save()
+    try:
+        current.outcomes[name] = execute(name, notebook, given, current.out / name, *limits, progress)
+    except BaseException:
+        stopped.seconds = round(time.monotonic() - begun, 1)
+        raise
+    finally:
+        current.save()
 
 
 def execute(

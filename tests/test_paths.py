@@ -1,6 +1,8 @@
 """Where things are written: the repository of one's own, or one's own folder beside a shared one."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
@@ -30,3 +32,17 @@ def test_beside_a_repository_that_is_read_only_they_lie_where_one_is(elsewhere, 
     assert paths.fresh_folder("a") == elsewhere / "mine" / "runs" / "a"
     assert paths.out_dir(elsewhere / "other") == elsewhere / "other"
     assert list((elsewhere / "shared").iterdir()) == []
+
+
+def test_those_who_ask_at_once_get_folders_of_their_own(elsewhere):
+    start = Barrier(8)
+
+    def ask(_):
+        start.wait()
+        return [paths.fresh_folder("monday") for _ in range(5)]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = [folder for folders in pool.map(ask, range(8)) for folder in folders]
+    names = ["monday", *(f"monday-{number}" for number in range(2, 41))]
+    assert sorted(found) == sorted(elsewhere / "shared" / "runs" / name for name in names)
+    assert all(folder.is_dir() for folder in found)

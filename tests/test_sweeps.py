@@ -18,6 +18,7 @@ from rich.console import Console
 from scipy import stats
 
 from nblib import cli, paths, runs
+from nblib.locks import alone
 from nblib.sweeps import cells, clusters, drive, figures, gallery, plans, tables, tasks
 from nblib.sweeps.live import Board
 
@@ -367,7 +368,7 @@ def test_a_scheduler_that_does_not_answer_is_named_and_nothing_stays(series, tmp
 
 def test_two_drivers_do_not_work_on_one_sweep(filled):
     out, _ = filled
-    with cells.lock(out, drive.DRIVER), pytest.raises(RuntimeError, match="another process is at work"):
+    with alone(out, "sweep"), pytest.raises(RuntimeError, match="another process is at work on the sweep in"):
         drive.sweep("00", ARGUMENTS, seeds=2, out=out, resume=True)
 
 

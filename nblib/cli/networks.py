@@ -1,5 +1,6 @@
 """Verbs about networks: `train`, `evaluate` and `fill`."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -52,12 +53,16 @@ def train(
         raise ValueError("--resume: which run? give its folder with --out")
     if devices > 1 and out is None:
         raise ValueError(f"--devices {devices}: give all processes one folder with --out")
-    out = out or paths.fresh_folder("-".join(part for part in (data, name, task) if part))
     length = {"steps": steps, "epochs": epochs, "minutes": minutes}
     weights.settled(name, hyper, **length)  # what is wrong is found before pictures are packed
     pictures = datasets.load(data, root, size=size, n=n, align=align, skip_corrupt=skip_corrupt)
-    for path in weights.train(name, pictures, out, **length, hyper=hyper, resume=resume, devices=devices):
-        typer.echo(path)
+    out = out or paths.fresh_folder("-".join(part for part in (data, name, task) if part))
+    try:
+        for path in weights.train(name, pictures, out, **length, hyper=hyper, resume=resume, devices=devices):
+            typer.echo(path)
+    finally:
+        with contextlib.suppress(OSError):  # it stays, unless it is empty
+            out.rmdir()
 
 
 def evaluate(

@@ -15,20 +15,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import nbformat
-from filelock import FileLock
 
 from nblib import runs
 from nblib.files import write_json
+from nblib.locks import lock
 from nblib.sweeps.plans import Plan, cell_folder
-
-LOCKS = ".locks"
-
-
-def lock(out: Path, name: str) -> FileLock:
-    """Return the lock of cell `name` of the sweep in `out`, or of its driver."""
-    folder = Path(out) / LOCKS
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{name}.lock")
 
 
 def execute(out: Path, name: str, cell_timeout: int, total_timeout: int) -> runs.Outcome:

@@ -1,28 +1,25 @@
 """Run a sweep: submit what is missing to dask, show how it goes, and make table, figures and page of what came out."""
 
-import contextlib
-import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from filelock import Timeout
 from rich.console import Console
 
 from nblib import paths, runs
 from nblib.files import write_json
-from nblib.sweeps import cells, clusters, figures, gallery, plans, tables, tasks
+from nblib.locks import alone
+from nblib.sweeps import clusters, figures, gallery, plans, tables, tasks
 from nblib.sweeps.live import Board
 from nblib.sweeps.plans import Plan
 
 if TYPE_CHECKING:
     from distributed import Future
 
-DRIVER = "sweep"  # name of the driver's lock
 WORKERS = 2  # on this machine, by default
 
 
@@ -138,8 +135,8 @@ def sweep(
         raise ValueError("--resume: which sweep? give its folder with --out")
     folder = Path(out) if out else paths.fresh_folder(f"{datetime.now():%Y%m%d-%H%M%S}-sweep-{plan.notebook}")
     folder = folder.absolute()
-    plans.admit(folder, plan, resume)
-    with _alone(folder):
+    with alone(folder, "sweep"):
+        plans.admit(folder, plan, resume)
         names = plan.missing(folder)
         try:
             if names:
@@ -154,24 +151,6 @@ def sweep(
             return Sweep.load(folder)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(_how_to_go_on(folder, plan)) from stop
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Make sure that no other driver works on the sweep in `folder`."""
-    held = cells.lock(folder, DRIVER)
-    try:
-        held.acquire(timeout=0)
-    except Timeout as error:
-        raise RuntimeError(f"another process is at work on the sweep in {folder}; wait for it, or stop it") from error
-    try:
-        yield
-    finally:
-        held.release()
-        if not (folder / "sweep.json").exists():  # nothing had started: nothing shall stay
-            shutil.rmtree(folder / cells.LOCKS, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                folder.rmdir()
 
 
 def _run(

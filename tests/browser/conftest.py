@@ -23,6 +23,7 @@ SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight are rendered too
     "docmanager-extension/plugin": {"autosave": False},
 }
+PATIENCE = 90_000  # milliseconds
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 CHROMIUM += ["--disable-component-update", "--disable-sync", "--no-first-run", "--disable-default-apps"]
 KERNEL_IDLE = """() => {
@@ -74,10 +75,11 @@ def browser_page():
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no Chromium here; `apt-get install chromium` brings it")
+    sync_api.expect.set_options(timeout=PATIENCE)  # else 5 s: the page's default is not its
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM)
         watched = Watched(browser.new_page(viewport={"width": 1300, "height": 1000}))
-        watched.page.set_default_timeout(90_000)
+        watched.page.set_default_timeout(PATIENCE)
         watched.page.on("pageerror", lambda error: watched.errors.append(str(error)))
         watched.page.on("console", lambda said: watched.errors.append(said.text) if said.type == "error" else None)
         yield watched

@@ -235,7 +235,7 @@ def test_a_saved_notebook_plays_without_the_kernel_that_made_it(jupyterlab, cell
     player.image.focus()
     page.keyboard.press("ArrowRight")
     told = player.root.get_by_role("alert")
-    expect(told).to_contain_text("Image 1 can be played all the same", timeout=30_000)
+    expect(told).to_contain_text("Image 1 can be played all the same")
     expect(player.image).to_have_value("0")
     assert jupyterlab.errors == []
 

@@ -32,7 +32,7 @@ PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA6
 display(Image(b64decode(PNG)), metadata={"image/png": {"alt": f"a dot after {steps} steps"}})
 """
 END = """metrics = {"loss": 1 / (steps + rate) + 0.01 * seed, "steps": steps}
-metrics["threads"] = int(os.environ["OMP_NUM_THREADS"])
+metrics["threads"] = int(os.environ.get("OMP_NUM_THREADS", "0"))  # set by a sweep
 pathlib.Path(out, "results.json").write_text(json.dumps({"kind": "notebook", "metrics": metrics}))
 note("end")
 """
