@@ -112,8 +112,12 @@ class Bench:
 
     def asked(self, name: str, subject: Subject) -> dict[str, Any]:
         """Return everything that the figures of a part depend on; of a record with the same, nothing is made again."""
-        weights = {who: card["sha256"][:12] for who, card in subject.cards.items()}
-        return {"data": subject.images.name, "pictures": len(subject.images), **weights, **self.parts[name].options}
+        options, cards = self.parts[name].options, dict(subject.cards)
+        if "generator" in options:
+            cards["DCGAN"] = checkpoints.card(cvae_parts.dcgan(options["generator"]))
+        weights = {who: card["sha256"][:12] for who, card in cards.items()}
+        boxes = {"mouth": list(tasks.MOUTH_BOX), "smile": list(tasks.SMILE_BOX)}
+        return {"data": subject.images.name, "pictures": len(subject.images), "boxes": boxes, **weights, **options}
 
 
 def _key(data: str, task: str) -> str:

@@ -1,5 +1,6 @@
 """The parts of `tests.benchmarks.cvae`: each takes a `Subject` and returns figures."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -267,6 +268,11 @@ def specialised(subject: Subject, *, n: int | None, stage: str) -> Figures:
     return found
 
 
+def dcgan(generator: str) -> str | Path:
+    """Return the weights of a DCGAN's generator: of a run, or the key of shipped ones as it is."""
+    return checkpoints.of_run(generator, ("dcgan-g",)) or generator
+
+
 def samples(subject: Subject, *, n: int, generator: str) -> Figures:
     """Compare pictures out of nothing, a VAE's and a DCGAN's: distances to test pictures, and how sharp they are.
 
@@ -280,7 +286,7 @@ def samples(subject: Subject, *, n: int, generator: str) -> Figures:
         with torch.no_grad():
             kinds[f"VAE, {stage}"] = torch.cat([net.decode(part) for part in z.split(subjects.TOGETHER)])
         kinds[f"VAE, {stage}, drawn anew"] = drawn(net, real, None, None)
-    G = checkpoints.load(checkpoints.of_run(generator, ("dcgan-g",)) or generator)
+    G = checkpoints.load(dcgan(generator))
     z = latents_of(G).noise(G.latent_dim)(n, torch.Generator().manual_seed(2))
     with torch.no_grad():
         kinds["DCGAN"] = torch.cat([G(part) for part in z.split(subjects.TOGETHER)])

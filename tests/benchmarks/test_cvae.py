@@ -243,6 +243,13 @@ def test_what_is_on_file_is_not_made_again(bench, tmp_path):
     assert list(results.read(out)["parts"]) == ["toyfaces: judge", "units"]  # nothing is lost
 
 
+def test_another_box_or_generator_is_another_question(bench, tmp_path, monkeypatch):
+    before = {name: bench.asked(name, bench.subject(name)) for name in ("toyfaces: smiles", "toyfaces: samples")}
+    assert before["toyfaces: samples"]["DCGAN"] == checkpoints.card(tmp_path / "dcgan-g.safetensors")["sha256"][:12]
+    monkeypatch.setattr(tasks, "SMILE_BOX", (42, 63, 18, 47))
+    assert bench.asked("toyfaces: smiles", bench.subject("toyfaces: smiles")) != before["toyfaces: smiles"]
+
+
 def test_the_plain_step_and_ours_are_timed(bench):
     before = torch.get_num_threads()
     told = cvae_step.timed(bench.subject("step"), **bench.parts["step"].options)
