@@ -18,6 +18,7 @@ from rich.console import Console
 from scipy import stats
 
 from nblib import cli, paths, runs
+from nblib.comparison import measures
 from nblib.locks import alone
 from nblib.sweeps import cells, clusters, drive, figures, gallery, plans, tables, tasks
 from nblib.sweeps.live import Board
@@ -393,7 +394,7 @@ def test_a_folder_that_workers_do_not_see_stays_as_it_was(series, tmp_path, monk
 def test_the_table_has_a_row_per_cell(filled):
     out, plan = filled
     table = tables.write(out, plan)
-    first = ["cell", "steps", "rate", "seed", "status", "seconds", "error", "loss", "deep.er", "steps (metric)"]
+    first = ["cell", "steps", "rate", "seed", "status", "seconds", "error", "loss", "deep: er", "steps (metric)"]
     assert list(table.columns)[:10] == first
     assert list(table["status"]) == ["complete"] * 10 + ["missing", "failed"]
     assert table["error"].iloc[-1] == "cell 2: <b>too many</b>"
@@ -401,6 +402,20 @@ def test_the_table_has_a_row_per_cell(filled):
     assert table["loss"].iloc[-2:].isna().all()
     pd.testing.assert_frame_equal(pd.read_parquet(out / "table.parquet"), table)
     assert list(pd.read_csv(out / "table.csv")["loss"].dropna()) == list(table["loss"].dropna())
+
+
+def test_metrics_have_the_names_and_values_that_a_comparison_gives_them(filled):
+    out, plan = filled
+    nested = {"live": {"D": 0.5, "best": {"psnr": {"mean": 20.0, "low": 19.0, "high": 21.0}}}, "words": "few"}
+    folder = plans.cell_folder(out, next(iter(plan.cells)))
+    (folder / "results.json").write_text(json.dumps({"kind": "notebook", "metrics": nested}))
+    row = tables.collect(out, plan).iloc[0]
+    known = {name: value.mean for (_, name), value in measures.measured({"metrics": nested}).items()}
+    assert known == {"live: D": 0.5, "live: best: psnr": 20.0}
+    assert {name: row[name] for name in known} == known
+    assert row["words"] == "few"
+    (folder / "results.json").write_text(json.dumps({"kind": "notebook", "metrics": 5}))
+    assert np.isnan(tables.collect(out, plan)["loss"].iloc[0])
 
 
 def test_damaged_results_are_named_in_the_table(filled):
@@ -460,9 +475,25 @@ def test_metrics_that_differ_are_drawn_and_unknown_ones_named(filled):
     out, plan = filled
     table = tables.collect(out, plan)
     assert figures.chosen(table) == ["loss", "steps (metric)", "seconds"]
-    assert figures.chosen(table, ["deep.er"]) == ["deep.er"]
+    assert figures.chosen(table, ["deep: er"]) == ["deep: er"]
     with pytest.raises(ValueError, match="no metric 'los' in the table; did you mean 'loss'"):
         figures.chosen(table, ["los"])
+
+
+def test_figures_of_metrics_that_differ_in_capitals_alone_have_files_of_their_own_everywhere(filled):
+    out, plan = filled
+    for name, given in plan.cells.items():
+        values = {"l1": given["seed"], "L1": 5 * given["seed"] + 1}
+        path = plans.cell_folder(out, name) / "results.json"
+        if path.exists():
+            path.write_text(json.dumps({"kind": "notebook", "metrics": values}))
+    text = gallery.write(out, plan, tables.write(out, plan), ["l1", "L1"]).read_text()
+    files = [path.name for path in (out / "plots").iterdir()]
+    assert len(files) == len({name.casefold() for name in files}) == 2 * 2  # two metrics, two swept parameters
+    assert "plots/l1-by-steps.png" in text
+    shown = dict(re.findall(r'<img src="plots/([^"]+)" alt="(\S+) against', text))
+    assert {name[:2] for name, metric in shown.items() if metric == "L1"} == {"L1"}
+    assert set(shown) == set(files)
 
 
 def test_the_page_works_offline_and_has_words_for_every_picture(filled):

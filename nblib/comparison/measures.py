@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -191,13 +191,28 @@ def measured(record: Mapping[str, Any]) -> dict[tuple[str, str], Interval]:
     [('', 'steps', 3.0), ('', 'loss', nan), ('', 'live: D', 0.5)]
     """
     if "methods" not in record:
-        return {("", name): value for name, value in _flat(record.get("metrics", {}))}
+        return {("", name): value for name, value in _intervals(record.get("metrics", {}))}
     return {
         (method, name): value
         for method, scores in record["methods"].items()
-        for name, value in _flat(scores)
+        for name, value in _intervals(scores)
         if name != "seconds_per_image"  # a time
     }
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the entries of nested tables under joined names; an estimate (a table with a ``mean``) stays whole.
+
+    Examples
+    --------
+    >>> list(flat({"steps": 3, "live": {"D": 0.5, "best": {"psnr": {"mean": 20.0}}}}))
+    [('steps', 3), ('live: D', 0.5), ('live: best: psnr', {'mean': 20.0})]
+    """
+    for name, value in table.items():
+        if isinstance(value, Mapping) and "mean" not in value:
+            yield from flat(value, f"{prefix}{name}: ")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def labels(notebook: str, method: str, metric: str) -> list[str]:
@@ -226,15 +241,12 @@ def _fits(name: str, label: str) -> bool:
     return name == label or ("*" in name and fnmatchcase(label, name.replace("[", "[[]").replace("?", "[?]")))
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Interval]]:
-    for name, value in table.items():
+def _intervals(table: Mapping[str, Any]) -> Iterator[tuple[str, Interval]]:
+    for name, value in flat(table):
         if isinstance(value, Mapping):
-            if "mean" in value:
-                yield prefix + name, Interval(*(_number(value.get(part)) for part in ("mean", "low", "high")))
-            else:
-                yield from _flat(value, f"{prefix}{name}: ")
+            yield name, Interval(*(_number(value.get(part)) for part in ("mean", "low", "high")))
         elif value is None or isinstance(value, (int, float)):
-            yield prefix + name, Interval(_number(value), math.nan, math.nan)
+            yield name, Interval(_number(value), math.nan, math.nan)
 
 
 def _number(value: Any) -> float:

@@ -11,11 +11,12 @@ from urllib.parse import quote
 import jinja2
 import nbformat
 import pandas as pd
+from markupsafe import Markup, escape
 
 from nblib import pages, plots, runs
 from nblib.files import whole_file, whole_folder
 from nblib.sweeps import figures, tables
-from nblib.sweeps.plans import SEED, Plan, cell_folder, plain_name
+from nblib.sweeps.plans import SEED, Plan, cell_folder, distinct, plain_name
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def write(out: Path, plan: Plan, table: pd.DataFrame, metrics: Sequence[str] = (
     cards = _cards(out, plan, table)
     loader = jinja2.FileSystemLoader(pages.TEMPLATES)
     environment = jinja2.Environment(loader=loader, autoescape=True)
+    environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
     environment.filters["spoken"] = lambda value: "" if pd.isna(value) else figures.spoken(value)
     text = environment.get_template("sweep.html.jinja").render(
         plan=plan, title=_title(plan.source(out)), cards=cards, plots=_plots(out, plan, table, drawn), table=table,
@@ -74,15 +76,15 @@ def write(out: Path, plan: Plan, table: pd.DataFrame, metrics: Sequence[str] = (
 
 def _plots(out: Path, plan: Plan, table: pd.DataFrame, metrics: list[str]) -> list[Picture]:
     """Write a figure for each metric and swept parameter."""
+    complete = table[table["status"] == runs.COMPLETE]
+    shown = [metric for metric in metrics if complete[metric].notna().any()]
+    drawn = [(metric, parameter) for metric in shown for parameter in figures.swept(plan) or [None]]
+    names = distinct([plain_name(f"{metric}-by-{parameter or 'seed'}") for metric, parameter in drawn])
     made = []
     with whole_folder(Path(out) / "plots") as folder:
-        for metric in metrics:
-            if not (table[metric].notna() & (table["status"] == runs.COMPLETE)).any():
-                continue
-            for parameter in figures.swept(plan) or [None]:
-                name = plain_name(f"{metric}-by-{parameter or 'seed'}") + ".png"
-                plots.save(figures.metric_figure(table, plan, parameter, metric), folder / name)
-                made.append(Picture(f"plots/{quote(name)}", figures.alt_text(table, plan, parameter, metric)))
+        for name, (metric, parameter) in zip(names, drawn, strict=True):
+            plots.save(figures.metric_figure(table, plan, parameter, metric), folder / f"{name}.png")
+            made.append(Picture(f"plots/{quote(name)}.png", figures.alt_text(table, plan, parameter, metric)))
     return made
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from nblib import results, runs
+from nblib.comparison import measures
 from nblib.files import whole_file
 from nblib.sweeps.plans import SEED, Plan, cell_folder
 
@@ -17,8 +18,8 @@ LEVEL = 0.95
 def collect(out: Path, plan: Plan) -> pd.DataFrame:
     """Return one row per cell: ``cell``, its parameters, ``status, seconds, error``, and the metrics it wrote.
 
-    A cell that has not ended has the status "missing". A metric with the name of another column gets " (metric)"
-    behind it.
+    A cell that has not ended has the status "missing". Nested metrics have joined names, as in a comparison, and of an
+    estimate with its interval there is the mean. A metric with the name of another column gets " (metric)" behind it.
     """
     rows = [_row(out, plan, name) for name in plan.cells]
     parameters = list(dict.fromkeys(parameter for given in plan.cells.values() for parameter in given))
@@ -96,18 +97,9 @@ def _row(out: Path, plan: Plan, name: str) -> tuple[dict[str, Any], dict[str, An
         except ValueError as damaged:
             error = error or str(damaged)
     ended = {"cell": name, **plan.cells[name], "status": status, "seconds": seconds, "error": error}
-    return ended, {key: value for key, value in _flat(found).items() if isinstance(value, (int, float, str))}
-
-
-def _flat(metrics: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested metrics as one level, with dots in the names."""
-    if not isinstance(metrics, dict):
-        return {prefix: metrics}
-    return {
-        name: value
-        for key, entry in metrics.items()
-        for name, value in _flat(entry, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
+    entries = measures.flat(found if isinstance(found, dict) else {})
+    values = {key: value["mean"] if isinstance(value, dict) else value for key, value in entries}
+    return ended, {key: value for key, value in values.items() if isinstance(value, (int, float, str))}
 
 
 def _apart(name: str, taken: list[str]) -> str:
