@@ -132,6 +132,18 @@ def quick(monkeypatch):
     monkeypatch.setattr(api, "modules", lambda: [])
 
 
+def test_chapters_whose_names_give_one_address_have_pages_of_their_own_everywhere(tmp_path, quick):
+    names = ["03_a b", "03_a-b", "03_A-B"]
+    said = {name: new_notebook(cells=[new_markdown_cell(f"# It is {name}.")]) for name in names}
+    front = site.build(write_run(tmp_path / "run", said, failed=()))
+    shown = {link.get_text(): link["href"] for link in soup(front).select(".card h2 a")}
+    assert len({address.casefold() for address in shown.values()}) == 3
+    for text, address in shown.items():
+        assert text.removeprefix("03").strip() == soup(front.parent / address).h1.get_text()
+    printed = soup(front.parent / "print.html")
+    assert len({article["id"] for article in printed.select("article.sheet")}) == 3
+
+
 def test_every_link_of_every_page_leads_somewhere(pages):
     ids = {name: [tag["id"] for tag in page.find_all(id=True)] for name, page in pages.items()}
     assert len(pages) > 60

@@ -19,6 +19,7 @@ from nblib import pages, results
 from nblib.answers import METRICS
 from nblib.comparison.sides import NAME, inside
 from nblib.runs import COMPLETE, Outcome
+from nblib.site.html import unique
 
 DEPTH = 3  # how far below the folder runs are looked for
 
@@ -152,7 +153,11 @@ def _part(root: Path, place: Path, number: int) -> Part:
         board = _board(slug(f"{prefix}board"), name or place.name, record, _picture(root, place / "gallery.png"))
         return Part(name, _checked(record), (), (board,))
     record, outcomes = _run(place / "run.json")
-    chapters = [_chapter(root, place, prefix, called, outcome) for called, outcome in sorted(outcomes.items())]
+    taken: set[str] = set()
+    chapters = [
+        _chapter(root, place, _key(prefix + called, taken), called, outcome)
+        for called, outcome in sorted(outcomes.items())
+    ]
     boards = []
     for chapter in chapters:
         found = _results(root, place / chapter.name) if chapter.complete else {}
@@ -186,7 +191,20 @@ def _run(path: Path) -> tuple[dict[str, Any], dict[str, Outcome]]:
     return record, outcomes
 
 
-def _chapter(root: Path, place: Path, prefix: str, name: str, outcome: Outcome) -> Chapter:
+def _key(text: str, taken: set[str]) -> str:
+    """Return the slug of `text`, with a number if it is `taken`, whatever its capitals: pages are files.
+
+    Examples
+    --------
+    >>> taken = set()
+    >>> [_key(text, taken) for text in ("03_a b", "03_a-b", "03_A-B")]
+    ['03_a-b', '03_a-b-2', '03_A-B-3']
+    """
+    key = slug(text)
+    return key + unique(key.casefold(), taken)[len(key) :]
+
+
+def _chapter(root: Path, place: Path, key: str, name: str, outcome: Outcome) -> Chapter:
     notebook, note = _notebook(root, place / name / f"{name}.ipynb")
     title, promise = pages.title_and_promise(notebook) if notebook else (name, "")
     if not isinstance(outcome.parameters, dict):
@@ -196,9 +214,7 @@ def _chapter(root: Path, place: Path, prefix: str, name: str, outcome: Outcome) 
     metrics = {str(key): float(value) for key, value in _dict(found, "metrics").items() if _is_number(value)}
     memory = found.get("peak_memory_mb")
     memory = float(memory) if _is_number(memory) else None
-    return Chapter(
-        slug(prefix + name), name, re.sub(r"[*`]", "", title), promise, outcome, notebook, note, metrics, memory
-    )
+    return Chapter(key, name, re.sub(r"[*`]", "", title), promise, outcome, notebook, note, metrics, memory)
 
 
 def _notebook(root: Path, path: Path) -> tuple[NotebookNode | None, str]:
