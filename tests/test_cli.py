@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nblib import cli
+from nblib import cli, paths
+
+PATIENCE = 250  # for a machine that does much else
 
 
 def nblib(*arguments, capsys):
@@ -64,6 +66,7 @@ def test_info_names_device_and_paths(capsys):
         (["run", "00", "-p", "limt", "3", "--out", "OUT"], "no parameter 'limt'; did you mean 'limit'"),
         (["run", "00", "-p", "limit", "few", "--out", "OUT"], "limit='few' is not of type int"),
         (["run", "00", "-p", "limit", "--out", "OUT"], "give a name and a value"),
+        (["run", "00", "--resume"], "which run? give its folder with --out"),
         (["fill", "/nowhere.jpg", "--out", "OUT"], "/nowhere.jpg"),
         (["fill", "/nowhere.jpg", "--data", "toydogs", "--out", "OUT"], "'toydogs' is no data set"),
         (["data", "import", "toyfaces"], "toyfaces is drawn, not imported"),
@@ -162,16 +165,41 @@ def test_ctrl_c_ends_a_verb_with_one_line_and_leaves_nothing(tmp_path):
     """A real SIGINT to a real process that draws pictures."""
     environment = {**os.environ, "NBLIB_DATA": str(tmp_path)}
     line = [Path(sys.executable).with_name("nblib"), "data", "make", "toyfaces", "--n", "50000"]
-    process = subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.rglob("images.npy")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    said, deadline = tmp_path / "said", time.monotonic() + PATIENCE
+    with open(said, "w") as log:
+        process = subprocess.Popen(line, env=environment, stderr=log)
+    try:
+        while not list(tmp_path.rglob("images.npy")):
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < deadline, "it never began to draw"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
+    finally:
+        process.kill()
+        process.wait()
+    err = said.read_text()
     assert err.splitlines()[-1] == "error: interrupted; what was complete is kept"
     assert "Traceback" not in err
     assert list(tmp_path.rglob("*.npy")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["run", "00", "-p", "limt", "3"], 2),
+        (["run", "00", "--profile", "huge"], 2),
+        (["train", "dcgan", "--n", 60, "--set", "widht=8", "--steps", 1], 2),
+        (["train", "refiner", "--n", 60, "--steps", 2, "--set", "approx_steps=2"], 2),
+        (["compare", "/nowhere", "/nowhere"], 2),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_never_began_leaves_no_folder_under_runs(arguments, status, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "work_dir", lambda: tmp_path)
+    found, _, err = nblib(*arguments, capsys=capsys)
+    assert found == status, err
+    assert list((tmp_path / "runs").glob("*")) == []
 
 
 TINY = ["--n", 60, "--steps", 3, "--batch-size", 8, "--set", "width=8"]

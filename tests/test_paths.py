@@ -38,11 +38,14 @@ def test_those_who_ask_at_once_get_folders_of_their_own(elsewhere):
     start = Barrier(8)
 
     def ask(_):
-        start.wait()
-        return [paths.fresh_folder("monday") for _ in range(5)]
+        found = []
+        for day in range(20):
+            start.wait()
+            found.append(paths.fresh_folder(f"day{day}"))
+        return found
 
     with ThreadPoolExecutor(8) as pool:
         found = [folder for folders in pool.map(ask, range(8)) for folder in folders]
-    names = ["monday", *(f"monday-{number}" for number in range(2, 41))]
+    names = [f"day{day}{number}" for day in range(20) for number in ("", *(f"-{k}" for k in range(2, 9)))]
     assert sorted(found) == sorted(elsewhere / "shared" / "runs" / name for name in names)
     assert all(folder.is_dir() for folder in found)

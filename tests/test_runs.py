@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -107,11 +108,25 @@ def test_a_run_executes_writes_pages_and_goes_on_where_it_failed(series, tmp_pat
 
 @pytest.mark.slow
 def test_time_limits_end_a_notebook_and_keep_what_it_wrote(series, tmp_path):
-    nbformat.write(notebook("print('before')", "import time; time.sleep(60)"), series / "00_first.ipynb")
-    done = runs.run(["00"], out=tmp_path / "run", cell_timeout=3, progress=False)
-    assert "took too long (3 s a cell" in done.failures["00_first"]
+    nbformat.write(notebook("print('before')", "import time; time.sleep(3600)"), series / "00_first.ipynb")
+    done = runs.run(["00"], out=tmp_path / "run", cell_timeout=15, progress=False)  # in which any machine prints a word
+    assert "took too long (15 s a cell" in done.failures["00_first"]
     assert "before" in (tmp_path / "run" / "00_first" / "00_first.ipynb").read_text()
-    assert done.outcomes["00_first"].seconds < 40
+
+
+def test_a_cell_has_its_limit_or_what_the_notebook_has_left(series, tmp_path, monkeypatch):
+    now, limits = [100.0], []
+
+    def executed(*_, timeout_func, **__):
+        for passed in (0, 45, 14.5):
+            now[0] += passed
+            limits.append(timeout_func(None))
+
+    monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(runs.papermill, "execute_notebook", executed)
+    done = runs.run(["00"], out=tmp_path / "run", cell_timeout=30, total_timeout=60, progress=False)
+    assert limits == [30, 15, 1]  # a last second, in which to be interrupted
+    assert done.outcomes["00_first"].seconds == 59.5
 
 
 def test_a_folder_with_another_run_file_is_refused(tmp_path):

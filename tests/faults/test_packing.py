@@ -18,6 +18,7 @@ from nblib.files import TEMPORARY
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PICTURES = 200  # more than are in flight at once
+PATIENCE = 250  # seconds, for a machine that does much else
 
 # Packs slowly (each chunk of 4 pictures takes a while) and says how often it packed.
 PACKER = """
@@ -63,7 +64,7 @@ def start(script, data_dir):
     )
 
 
-def wait_for(found, process, seconds=60):
+def wait_for(found, process, seconds=PATIENCE):
     end = time.monotonic() + seconds
     while not found():
         assert process.poll() is None, process.communicate()
@@ -85,7 +86,7 @@ def stopped(pictures, data_dir, number):
     try:
         wait_for(lambda: writing(data_dir), process)
         process.send_signal(number)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
         process.wait()
@@ -128,7 +129,7 @@ def test_a_call_for_another_set_removes_it_too(pictures, data_dir, tmp_path):
 def test_of_two_packers_one_packs_and_the_other_waits_and_reads(pictures, data_dir):
     packers = [start(PACKER.format(pause=0.05, root=str(pictures)), data_dir) for _ in range(2)]
     try:
-        said = [process.communicate(timeout=120) for process in packers]
+        said = [process.communicate(timeout=PATIENCE) for process in packers]
     finally:
         for process in packers:
             process.kill()
@@ -163,7 +164,7 @@ FILLED = """
 
 def test_a_disk_that_fills_up_on_the_way_is_explained_and_emptied(pictures, small_disk):
     process = start(FILLED.format(root=str(pictures)), small_disk)
-    output, error = process.communicate(timeout=60)
+    output, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, error  # an error, not a killed process
     assert output.startswith("28 the disk is full (")
     assert "nblib data clean" in output

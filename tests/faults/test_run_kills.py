@@ -24,15 +24,8 @@ def command(folder, *more):
 
 def called(folder, *more):
     """Run to the end; return the status and what was said."""
-    done = subprocess.run(
-        command(folder, *more),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    done = subprocess.run(command(folder, *more), capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return done.returncode, done.stderr
 
 
 def events(folder):

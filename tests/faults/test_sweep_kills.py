@@ -83,7 +83,7 @@ def youngest_cell(driver):
 
 
 def gone(processes):
-    return psutil.wait_procs(processes, timeout=15)[1] == []
+    return psutil.wait_procs(processes, timeout=PATIENCE)[1] == []
 
 
 @pytest.fixture
