@@ -11,7 +11,6 @@ test pictures; those of real people are for your own eyes.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch
 
 from nblib import checkpoints, datasets, paths, plots, results, tasks
 from nblib.datasets.imageset import ImageSet
-from tests.benchmarks import cvae_parts, cvae_step, cvae_subject, sweeps
+from tests.benchmarks import by_parts, cvae_parts, cvae_step, cvae_subject, sweeps
 from tests.benchmarks.cvae_subject import Subject
 
 FACES, CELEBA = "toyfaces", "celeba"
@@ -133,16 +132,7 @@ def _key(data: str, task: str) -> str:
 
 def run(bench: Bench, path: Path, chosen: list[str]) -> None:
     """Make what is missing of the chosen parts, writing after each."""
-    for name in chosen:
-        subject = bench.subject(name)
-        asked = bench.asked(name, subject)
-        if read(path).get(name, {}).get("asked") == asked:
-            continue
-        begun = time.perf_counter()
-        figures = bench.parts[name].measure(subject, **bench.parts[name].options)
-        entry = {"asked": asked, "seconds": round(time.perf_counter() - begun, 1), "figures": figures}
-        write(path, bench, read(path) | {name: entry})
-        print(f"{name}: {entry['seconds']} s", flush=True)
+    by_parts.run(bench, path, chosen, lambda done: write(path, bench, done))
 
 
 def show(bench: Bench, data: str, folder: Path) -> list[Path]:
@@ -154,11 +144,6 @@ def show(bench: Bench, data: str, folder: Path) -> list[Path]:
         written.append(folder / f"{data}-{task}.png")
         plots.save(figure, written[-1])
     return written
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Return the parts of a record by name; none if there is no such file."""
-    return results.read(path)["parts"] if path.is_file() else {}
 
 
 def write(path: Path, bench: Bench, done: dict[str, Any]) -> None:
@@ -200,11 +185,7 @@ def picked(bench: Bench, names: str | None) -> list[str]:
     """
     if names is None:
         return [name for name in bench.parts if name != "step" and ready(bench, name)]
-    wanted = [name.strip() for name in names.split(",")]
-    for name in wanted:
-        if name not in bench.parts:
-            raise ValueError(f"{name!r}: no such part; choose from {', '.join(bench.parts)}")
-    return [name for name in bench.parts if name in wanted]
+    return by_parts.named(bench, names)
 
 
 def ready(bench: Bench, name: str) -> bool:
@@ -242,10 +223,7 @@ def main() -> None:
         return
     chosen = picked(bench, given.parts)
     if given.list:
-        done = read(given.out)
-        for name in chosen:
-            current = done.get(name, {}).get("asked") == bench.asked(name, bench.subject(name))
-            print(f"{'done   ' if current else 'missing'} {name}")
+        by_parts.show(bench, given.out, chosen)
         return
     torch.set_num_threads(1)
     run(bench, given.out, chosen)

@@ -11,7 +11,6 @@ all cores: run it alone on a quiet machine (its record holds the load just befor
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from nblib import datasets, paths, refresh, results
 from nblib.datasets.imageset import ImageSet
 from nblib.files import whole_file
-from tests.benchmarks import latent_parts, latent_subject, sweeps
+from tests.benchmarks import by_parts, latent_parts, latent_subject, sweeps
 from tests.benchmarks.latent_subject import Subject
 
 FACES, CARS, CELEBA = "toyfaces", "toycars", "celeba"
@@ -170,16 +169,7 @@ class Bench:
 
 def run(bench: Bench, path: Path, chosen: list[str]) -> None:
     """Make what is missing of the chosen parts, writing after each."""
-    for name in chosen:
-        subject = bench.subject(name)
-        asked = bench.asked(name, subject)
-        if read(path).get(name, {}).get("asked") == asked:
-            continue
-        begun = time.perf_counter()
-        figures = bench.parts[name].measure(subject, **bench.parts[name].options)
-        entry = {"asked": asked, "seconds": round(time.perf_counter() - begun, 1), "figures": figures}
-        write(path, bench, read(path) | {name: entry})
-        print(f"{name}: {entry['seconds']} s, {bench.parts[name].headline[-2:]} {headline(bench.parts[name], figures)}")
+    by_parts.run(bench, path, chosen, lambda done: write(path, bench, done))
 
 
 def headline(part: Part, figures: dict[str, Any]) -> Any:
@@ -187,11 +177,6 @@ def headline(part: Part, figures: dict[str, Any]) -> Any:
     for key in part.headline:
         figures = figures[key]
     return figures
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Return the parts of a record by name; none if there is no such file."""
-    return results.read(path)["parts"] if path.is_file() else {}
 
 
 def write(path: Path, bench: Bench, done: dict[str, Any]) -> None:
@@ -260,11 +245,7 @@ def picked(bench: Bench, names: str | None) -> list[str]:
     """
     if names is None:
         return [name for name in bench.parts if ready(bench, name)]
-    wanted = [name.strip() for name in names.split(",")]
-    for name in wanted:
-        if name not in bench.parts:
-            raise ValueError(f"{name!r}: no such part; choose from {', '.join(bench.parts)}")
-    return [name for name in bench.parts if name in wanted]
+    return by_parts.named(bench, names)
 
 
 def ready(bench: Bench, name: str) -> bool:
@@ -299,16 +280,13 @@ def main() -> None:
     )
     chosen = picked(bench, given.parts)
     if given.list:
-        done = read(given.out)
-        for name in chosen:
-            current = done.get(name, {}).get("asked") == bench.asked(name, bench.subject(name))
-            print(f"{'done   ' if current else 'missing'} {name}")
+        by_parts.show(bench, given.out, chosen)
         return
     torch.set_num_threads(1)
     run(bench, given.out, chosen)
     readme = paths.REPOSITORY / "README.md"
     if given.out == parser.get_default("out"):
-        text = refresh.between_marks(readme.read_text(encoding="utf-8"), "latent", table(read(given.out)))
+        text = refresh.between_marks(readme.read_text(encoding="utf-8"), "latent", table(by_parts.read(given.out)))
         with whole_file(readme) as partial:
             partial.write_text(text, encoding="utf-8")
 

@@ -17,7 +17,7 @@ from nblib.networks.encoder import LatentEncoder
 from nblib.noise import uniform_noise
 from nblib.toys import cars, faces
 from nblib.training.average import calibrate
-from tests.benchmarks import latent_parts, latent_search, latent_subject
+from tests.benchmarks import by_parts, latent_parts, latent_search, latent_subject
 from tests.benchmarks.latent_subject import Answer
 
 LATENT, SIZE = 6, 16
@@ -121,8 +121,8 @@ def test_what_is_on_file_is_not_made_again(bench, tmp_path, monkeypatch, data_di
     assert path.read_text() == first
     changed = replace(bench.parts["answers"], options=bench.parts["answers"].options | {"n": 2})
     latent_search.run(replace(bench, parts=bench.parts | {"answers": changed}), path, ["answers"])
-    assert latent_search.read(path)["answers"]["asked"]["n"] == 2
-    assert latent_search.read(path)["own"] == json.loads(first)["parts"]["own"]
+    assert by_parts.read(path)["answers"]["asked"]["n"] == 2
+    assert by_parts.read(path)["own"] == json.loads(first)["parts"]["own"]
     written(data_dir / "checkpoints" / "toyfaces", "toyfaces", seed=7)
     assert bench.asked("own", bench.subject("own")) != json.loads(first)["parts"]["own"]["asked"]
 
@@ -338,7 +338,7 @@ def test_the_readmes_table_tells_what_is_on_file():
 
 def test_the_readme_says_what_the_record_says():
     text = (paths.REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert latent_search.table(latent_search.read(paths.benchmarks_dir() / "latent-search.json")) in text
+    assert latent_search.table(by_parts.read(paths.benchmarks_dir() / "latent-search.json")) in text
 
 
 def test_shares_and_differences_have_intervals():
