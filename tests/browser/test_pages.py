@@ -1,5 +1,7 @@
 """The pages for one purpose in a real browser, from disk: all can read them, also small, and nothing leaves them."""
 
+import json
+
 import nbformat
 import pytest
 
@@ -32,7 +34,7 @@ def compared_runs(tmp_path):
     sides = []
     for name, colour, steps in (("a", 0, 2), ("b", 200, 3)):
         shown = [
-            (png(((0, 0), (0, colour))), "Four dots, one of which may be lighter than the others."),
+            (png(((0, 0), (0, colour))), "Four dots, one of them perhaps lighter."),
             (png(), "Dots."),
         ]
         notebook = executed(f"steps = {steps}\nroot = '/a/long/path/to/pictures/{name}'", shown=shown, seconds=steps)
@@ -49,10 +51,14 @@ def compared_boards(tmp_path):
 
 
 def swept(tmp_path):
-    """Return the page of a sweep with cells that failed and are missing."""
+    """Return the page of a sweep with many metrics, and with cells that failed and are missing."""
     plan, source = plans.make("00", {"limit": ["24", "48"], "pictures": ["60", "90"]}, 2, "smoke", {})
     *_, missing, failed = plan.cells
     fill(tmp_path / "sweep", plan, source, failed=[failed], missing=[missing])
+    metrics = [f"{method}_hole_psnr" for method in ("gray", "telea", "biharmonic", "patchmatch", "refiner", "exemplar")]
+    for number, path in enumerate((tmp_path / "sweep" / "cells").glob("*/results.json")):
+        values = {name: 20.123 + number for name in metrics}
+        path.write_text(json.dumps({"kind": "notebook", "metrics": values}))
     return gallery.write(tmp_path / "sweep", plan, tables.write(tmp_path / "sweep", plan))
 
 
