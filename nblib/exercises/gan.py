@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nblib import losses
 from nblib.exercises.checking import Exercise, Trial, Unmet, register, require, trained
+from nblib.exercises.returned import listed
 from nblib.networks.mlp import Discriminator2d, Generator2d
 from nblib.toys import densities
 from nblib.training import GANTraining, Player
@@ -177,7 +178,7 @@ def _path_properties(path: Callable) -> None:
     lengths = steps.diff(dim=0).norm(dim=1)  # (4,)
     require(
         torch.allclose(lengths, lengths.mean().expand(4), rtol=1e-2),
-        f"between latents of one length all steps are equally long; yours measure {_listed(lengths)}",
+        f"between latents of one length all steps are equally long; yours measure {listed(lengths)}",
     )
     plane = torch.linalg.qr(torch.stack([z0, z1], dim=1)).Q  # (100, 2)
     beside = (steps - steps @ plane @ plane.T).norm(dim=1).max().item()
@@ -234,10 +235,6 @@ def _scalar(value: Tensor) -> float:
 
 def _hangs_on(loss: Tensor, weights: list[Tensor]) -> bool:
     return any(g is not None for g in torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True))
-
-
-def _listed(values: Tensor) -> str:
-    return ", ".join(f"{value:.2f}" for value in values.tolist())
 
 
 register(

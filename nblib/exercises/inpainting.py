@@ -5,14 +5,13 @@ around, as squares in the loss, holes spread too widely, or norms that are not t
 the properties tell.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from nblib import losses, masks
-from nblib.exercises import boxes
+from nblib.exercises import boxes, returned
 from nblib.exercises.checking import Exercise, Trial, Unmet, register, require, taught
 from nblib.exercises.puzzles import TEST, Puzzles
 from nblib.exercises.wallpaper import SIZE, WALLPAPERS, Filler, Holed, by_sgd, filled, gained, portraits, unseen
@@ -28,7 +27,7 @@ ASKED = 8000  # holes looked at
 def _loss_properties(loss: Callable) -> None:
     output, target, holes = _pictures()
     given = [value.clone() for value in (output, target, holes)]
-    found = _number(loss(*given), "the loss")
+    found = returned.number(loss(*given), "the loss")
     error, shares = (output - target).abs(), holes.float().mean((1, 2, 3))  # (2, 3, 6, 8), (2,)
     in_hole, beside = (losses.l1_in_hole(output, target, one).item() for one in (holes, ~holes))
     inside = error[holes.expand_as(error)]
@@ -43,8 +42,8 @@ def _loss_properties(loss: Callable) -> None:
         "hole first, then the mean of those": inside.mean(),
         "you take squares; L1 takes absolute values": losses.l1_in_hole(error**2, torch.zeros_like(error), holes),
     }
-    _compare(found, in_hole, wrong, "the mean absolute difference in the hole")
-    _require_untouched(given, {"output": output, "target": target, "masks": holes})
+    returned.compare(found, in_hole, wrong, "the mean absolute difference in the hole", tolerance=1e-3)
+    returned.untouched(given, {"output": output, "target": target, "masks": holes})
     _require_hole_slopes(loss, output.requires_grad_(), target, holes)
 
 
@@ -81,7 +80,7 @@ def _paste_properties(paste: Callable) -> None:
         "yours has the filling where the picture is known: masks are True in the hole",
     )
     _compare_composites(found, filling, images, holes)
-    _require_untouched(given, {"filling": filling, "images": images, "masks": holes})
+    returned.untouched(given, {"filling": filling, "images": images, "masks": holes})
     given[0].requires_grad_()
     found = paste(*given)
     require(found.requires_grad, "the composite does not hang on the filling: what made it cannot learn from it")
@@ -178,7 +177,7 @@ def _hole_trial(gaussian_holes: Callable, seed: int = 0) -> Trial:
 def _alpha_properties(balanced_alpha: Callable) -> None:
     weights = _weights()
     pixel, adversarial = _two_losses(_squares(weights), _squares(weights))
-    found = _number(balanced_alpha(pixel, adversarial, weights), "alpha")
+    found = returned.number(balanced_alpha(pixel, adversarial, weights), "alpha")
     p, a = torch.tensor([18**0.5, 4.0]), torch.tensor([8**0.5, 12.0])  # norms of each loss's gradient, tensor by tensor
     wrong = {
         "yours is the ratio of the losses; a loss can be large where it is flat": adversarial / pixel,
@@ -194,7 +193,7 @@ def _alpha_properties(balanced_alpha: Callable) -> None:
         "yours takes the last of the weights only": a[1] / p[1],
     }
     told = "for gradients (3, 3), 4 of the pixel loss and (2, 2), 12 of the adversarial one alpha"
-    _compare(found, (a.norm() / p.norm()).item(), wrong, told)
+    returned.compare(found, (a.norm() / p.norm()).item(), wrong, told, tolerance=1e-3)
     _require_usable(balanced_alpha)
 
 
@@ -278,33 +277,6 @@ def _pictures() -> tuple[Tensor, Tensor, Tensor]:
     holes = torch.zeros(2, 1, 6, 8, dtype=torch.bool)
     holes[0, :, 1:3, 4:7] = holes[1, :, 2:6, 1:5] = True
     return one, other, holes
-
-
-def _require_untouched(given: list[Tensor], before: Mapping[str, Tensor]) -> None:
-    for value, (name, old) in zip(given, before.items(), strict=True):
-        require(torch.equal(value, old), f"your function changes {name} itself; whoever called may still need it")
-
-
-def _number(value: Any, name: str) -> float:
-    require(
-        isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1),
-        f"{name} is one number; yours is "
-        + (f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__),
-    )
-    return float(value.detach() if isinstance(value, Tensor) else value)
-
-
-def _compare(found: float, expected: float, wrong: Mapping[str, float | Tensor], told: str) -> None:
-    """Require a value; name the mistake if it is a known one."""
-
-    def near(other: float) -> bool:
-        return abs(found - other) <= 1e-3 * abs(other)
-
-    if near(expected):
-        return
-    for mistake, value in wrong.items():
-        require(not near(float(torch.as_tensor(value).detach())), mistake)
-    raise Unmet(f"{told} is {expected:.3f}; yours is {found:.3f}")
 
 
 register(

@@ -4,17 +4,17 @@ The baselines of the trials lie well above what the usual mistakes reach (see th
 code that is not drawn, or a generator that is not spared D's gradient can be trained around; there the properties tell.
 """
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from nblib import losses, variational
+from nblib.exercises import returned
 from nblib.exercises.checking import Exercise, Trial, Unmet, register, require, taught
 from nblib.exercises.grins import GRINS, Grins, Signals, SmallVAE, grins, turned
 from nblib.exercises.puzzles import TEST, Puzzles
+from nblib.exercises.returned import listed
 from nblib.training import SupervisedTraining
 
 DRAWN = 20_000  # codes looked at
@@ -27,7 +27,7 @@ def _draw_properties(reparameterise: Callable) -> None:
     mu, variances = torch.tensor([-1.0, 0.0, 3.0]), torch.tensor([0.25, 4.0, 1.0])
     given = [mu.expand(DRAWN, -1).clone(), variances.log().expand(DRAWN, -1).clone()]
     before = [value.clone() for value in given]
-    codes = _tensor(reparameterise(*given), (DRAWN, 3), "codes")
+    codes = returned.tensor(reparameterise(*given), (DRAWN, 3), "codes")
     noise = (codes - mu) / variances.sqrt()
     told = "all pictures of a batch get one and the same noise; draw (B, z) numbers, not z of them"
     require((noise.std(0) > 1e-3).any() or not (codes - mu).any(), told)
@@ -37,14 +37,15 @@ def _draw_properties(reparameterise: Callable) -> None:
     far = (noise.abs() > 1).double().mean().item()
     told = f"about 32 % of normal numbers lie beyond one deviation; of yours {100 * far:.0f} %: use torch.randn_like"
     require(abs(far - 0.317) < 0.03, told)
-    _require_untouched(given, {"mu": before[0], "logvar": before[1]})
+    returned.untouched(given, {"mu": before[0], "logvar": before[1]})
     _require_draw_slopes(reparameterise)
 
 
 def _compare_spreads(codes: Tensor, mu: Tensor, variances: Tensor) -> None:
     found, means = codes.detach().var(0), codes.detach().mean(0)
     require(
-        torch.allclose(means, mu, atol=0.1), f"codes lie around mu, {_listed(mu)} here; yours around {_listed(means)}"
+        torch.allclose(means, mu, atol=0.1),
+        f"codes lie around mu, {listed(mu)} here; yours around {listed(means)}",
     )
     wrong = {
         "the deviation is the root of the variance, exp(0.5 * logvar), not half of it": variances.square() / 4,
@@ -57,7 +58,7 @@ def _compare_spreads(codes: Tensor, mu: Tensor, variances: Tensor) -> None:
         return
     for mistake, values in wrong.items():
         require(not torch.allclose(found, values, rtol=0.1, atol=1e-3), mistake)
-    told = f"for exp(logvar) = {_listed(variances)} the codes have these variances; yours {_listed(found)}"
+    told = f"for exp(logvar) = {listed(variances)} the codes have these variances; yours {listed(found)}"
     raise Unmet(told)
 
 
@@ -100,7 +101,7 @@ def _kl_properties(kl_divergence: Callable) -> None:
     random = torch.Generator().manual_seed(0)
     mu, logvar = torch.randn(5, 3, generator=random), torch.randn(5, 3, generator=random) - 0.5
     given = [mu.clone(), logvar.clone()]
-    found = _number(kl_divergence(*given), "the divergence")
+    found = returned.number(kl_divergence(*given), "the divergence")
     right = variational.kl_divergence(mu, logvar).item()
     deviation = variational.kl_of_units(mu, logvar / 2).sum()
     wrong = {
@@ -116,9 +117,9 @@ def _kl_properties(kl_divergence: Callable) -> None:
         "logvar enters with a minus: a small variance is a sharp code, and costs": right + logvar.sum(1).mean(),
         "you leave out the -1: a code like the prior's, mu = 0 and logvar = 0, costs nothing": right + 1.5,
     }
-    _compare(found, right, wrong, "the divergence of five codes of three units")
-    _require_untouched(given, {"mu": mu, "logvar": logvar})
-    free = _number(kl_divergence(torch.zeros(4, 7), torch.zeros(4, 7)), "the divergence")
+    returned.compare(found, right, wrong, "the divergence of five codes of three units")
+    returned.untouched(given, {"mu": mu, "logvar": logvar})
+    free = returned.number(kl_divergence(torch.zeros(4, 7), torch.zeros(4, 7)), "the divergence")
     require(abs(free) < 1e-5, f"a code like the prior's costs nothing; with yours it costs {free:.3f}")
     _require_kl_slopes(kl_divergence, mu, logvar)
 
@@ -168,7 +169,7 @@ class _Watched(nn.Module):
 def _loss_properties(cvae_loss: Callable) -> None:
     net, given = _Watched(), grins(6, torch.Generator().manual_seed(0))
     told = (given.images.clone(), given.masks.clone(), given.labels.clone())
-    found = _number(cvae_loss(net, *told), "the loss")
+    found = returned.number(cvae_loss(net, *told), "the loss")
     require(net.seen, "your function does not call net.encode")
     require(net.told, "your function does not call net.logits")
     hidden = net.seen[0] == given.images.masked_fill(given.masks, 0)
@@ -179,7 +180,7 @@ def _loss_properties(cvae_loss: Callable) -> None:
         "while it learns, the decoder is told each picture's own label; yours is told another one",
     )
     _compare_losses(found, net, given)
-    _require_untouched(list(told), {"images": given.images, "masks": given.masks, "labels": given.labels})
+    returned.untouched(list(told), {"images": given.images, "masks": given.masks, "labels": given.labels})
     value = cvae_loss(net, *told)
     require(value.requires_grad, "the loss does not hang on the network: nothing can be learnt from it")
     random = _Watched(logvar=2.0)
@@ -209,7 +210,7 @@ def _compare_losses(found: float, net: _Watched, given: Grins) -> None:
         ),
         "yours is the squared error; use the cross-entropy": variational.mse_reconstruction(logits, target) + kl,
     }
-    _compare(found, float((recon + kl).detach()), wrong, "the loss of six small faces")
+    returned.compare(found, float((recon + kl).detach()), wrong, "the loss of six small faces")
 
 
 def _loss_trial(cvae_loss: Callable, seed: int = 0) -> Trial:
@@ -235,7 +236,7 @@ def _joint_properties(joint_loss_d: Callable) -> None:
     D, (real, fake) = _judge(), _sorts(32, torch.Generator().manual_seed(0))
     fake = fake.requires_grad_()
     value = joint_loss_d(D, real, fake)
-    found, both = _number(value, "the loss"), D(torch.cat([real, fake.detach()])).chunk(2)
+    found, both = returned.number(value, "the loss"), D(torch.cat([real, fake.detach()])).chunk(2)
     apart, right = (D(real), D(fake.detach())), losses.bce_loss_d(*both).item()
     labels = torch.cat([torch.ones(32, 1), torch.zeros(32, 1)])
     cross = nn.functional.binary_cross_entropy_with_logits(torch.cat(both), labels).item()
@@ -248,7 +249,7 @@ def _joint_properties(joint_loss_d: Callable) -> None:
         "take the mean over the pictures, not their sum": 32 * right,
     }
     if abs(found - cross) > 1e-4 * cross:  # half of the two means is the same loss, at half the weight
-        _compare(found, right, wrong, "D's loss on 32 real and 32 drawn ones")
+        returned.compare(found, right, wrong, "D's loss on 32 real and 32 drawn ones")
     require(isinstance(value, Tensor) and value.requires_grad, "the loss does not hang on D, which could not learn")
     (slope,) = torch.autograd.grad(value, fake, allow_unused=True)
     told = "the loss hangs on what drew the pictures, and D's step would teach it, too; detach them"
@@ -275,43 +276,6 @@ def _joint_trial(joint_loss_d: Callable, seed: int = 0) -> Trial:
 
 
 # shared
-
-
-def _tensor(found: Any, shape: tuple[int, ...], name: str) -> Tensor:
-    require(isinstance(found, Tensor), f"{name}: a tensor; yours is {type(found).__name__}")
-    require(found.shape == torch.Size(shape), f"{name} have the shape {shape}; yours {tuple(found.shape)}")
-    return found
-
-
-def _number(value: Any, name: str) -> float:
-    require(
-        isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1),
-        f"{name} is one number; yours is "
-        + (f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__),
-    )
-    return float(value.detach() if isinstance(value, Tensor) else value)
-
-
-def _listed(values: Tensor) -> str:
-    return ", ".join(f"{value:.2f}" for value in values.tolist())
-
-
-def _require_untouched(given: list[Tensor], before: Mapping[str, Tensor]) -> None:
-    for value, (name, old) in zip(given, before.items(), strict=True):
-        require(torch.equal(value, old), f"your function changes {name} itself; whoever called may still need it")
-
-
-def _compare(found: float, right: float, wrong: Mapping[str, float | Tensor], told: str) -> None:
-    """Require a value; name the mistake if it is a known one."""
-
-    def near(other: float) -> bool:
-        return math.isclose(found, other, rel_tol=1e-4, abs_tol=1e-6)
-
-    if near(right):
-        return
-    for mistake, value in wrong.items():
-        require(not near(float(torch.as_tensor(value).detach())), mistake)
-    raise Unmet(f"{told} is {right:.3f}; yours is {found:.3f}")
 
 
 register(
