@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from distributed import CancelledError, KilledWorker
 from rich.console import Console
 from scipy import stats
 
@@ -278,6 +279,29 @@ def test_a_lost_worker_does_not_overwrite_a_complete_record(filled):
     assert drive._ended(future, out, plan, last).error == "ValueError: killed"
 
 
+def test_a_cell_that_kills_its_workers_is_on_file_with_the_reason(filled):
+    out, plan = filled
+    missing = list(plan.cells)[-2]
+    killer = KilledWorker(missing, SimpleNamespace(address="tcp://10.0.0.7:1"), allowed_failures=3)
+    ended = drive._ended(SimpleNamespace(status="error", exception=lambda: killer), out, plan, missing)
+    assert ended.status == runs.FAILED
+    assert "KilledWorker: Attempted to run task 'steps=4_rate=1.0_seed=0' on 4 different workers" in ended.error
+    assert plan.outcome(out, missing) == ended
+
+
+@pytest.mark.parametrize("status", ["cancelled", "lost", "pending"])
+def test_a_lost_scheduler_ends_the_sweep_with_its_table_and_how_to_go_on(filled, status):
+    out, plan = filled
+    missing = list(plan.cells)[-2]
+    with pytest.raises(
+        RuntimeError, match=f"the scheduler is gone .* is {status}.; 10 of 12 cells are complete"
+    ) as told:
+        drive._ended(SimpleNamespace(status=status), out, plan, missing)
+    assert f"--out {out} --resume" in str(told.value)
+    assert list(pd.read_csv(out / "table.csv")["status"]) == ["complete"] * 10 + ["missing", "failed"]
+    assert plan.outcome(out, missing) is None
+
+
 def test_a_process_without_its_worker_ends_even_if_a_child_ends_first(monkeypatch):
     killed = []
 
@@ -385,6 +409,28 @@ def test_a_folder_that_workers_do_not_see_stays_as_it_was(series, tmp_path, monk
     with pytest.raises(RuntimeError, match="a worker does not see"):
         drive.sweep("00", {"steps": [1]}, out=tmp_path / "out", progress=False)
     assert seen == [True]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ModuleNotFoundError("No module named 'nblib'"), r"cannot import nblib \(No module .*same environment"),
+        (CancelledError("key"), r"the workers are gone before anything began \(CancelledError\)"),
+        (KilledWorker("key", None, 3), r"the workers are gone before anything began \(KilledWorker\)"),
+    ],
+)
+def test_workers_that_cannot_answer_are_an_error_and_nothing_stays(series, tmp_path, monkeypatch, error, message):
+    def submit(*_, **__):
+        def result():
+            raise error
+
+        return SimpleNamespace(result=result)
+
+    workers = clusters.Workers(SimpleNamespace(submit=submit), 1)
+    monkeypatch.setattr(clusters, "opened", lambda *_: contextlib.nullcontext(workers))
+    with pytest.raises(RuntimeError, match=message):
+        drive.sweep("00", {"steps": [1]}, out=tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
 
 

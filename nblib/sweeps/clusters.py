@@ -176,6 +176,7 @@ def _jobqueue() -> ModuleType:
 def _connected(address: str) -> "Client":
     from distributed import Client
 
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # the sweep says itself if it is lost
     try:
         client = Client(address, timeout=PATIENCE)
     except (OSError, ValueError, TypeError) as error:
@@ -207,8 +208,10 @@ def check_shared(client: "Client", out: Path) -> None:
     Raises
     ------
     RuntimeError
-        If it does not.
+        If it does not, or scheduler or workers are gone before they could say.
     """
+    from distributed import CancelledError, KilledWorker
+
     remedy = "workers need the same environment and a file system they share with this machine"
     out.mkdir(parents=True, exist_ok=True)
     probe = out / f".probe-{uuid.uuid4().hex}"  # nothing of the sweep is written before
@@ -217,6 +220,10 @@ def check_shared(client: "Client", out: Path) -> None:
         shared = client.submit(tasks.sees, str(probe), pure=False).result()
     except ImportError as error:
         raise RuntimeError(f"a worker cannot import nblib ({error}); {remedy}") from error
+    except (CancelledError, KilledWorker) as error:
+        raise RuntimeError(
+            f"the workers are gone before anything began ({type(error).__name__}); see their log"
+        ) from error
     finally:
         probe.unlink(missing_ok=True)
     if not shared:

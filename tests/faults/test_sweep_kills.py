@@ -147,6 +147,43 @@ def test_ctrl_c_keeps_what_is_complete_and_says_how_to_go_on(drive):
     assert (pd.read_csv(driver.out / "table.csv")["status"] == "complete").sum() == done
 
 
+@pytest.fixture
+def scheduler(tmp_path):
+    """A dask scheduler and a worker, in processes of their own; the first is yielded with its address."""
+    at = tmp_path / "scheduler.json"
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    with contextlib.ExitStack() as stack:
+        process = subprocess.Popen(
+            [*dask, "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", at], **options
+        )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        end = time.monotonic() + PATIENCE
+        while not at.exists() or not at.read_text():
+            assert process.poll() is None, "the scheduler ended"
+            assert time.monotonic() < end, "no scheduler"
+            time.sleep(0.1)
+        process.address = json.loads(at.read_text())["address"]
+        dask = [sys.executable, "-m", "distributed.cli.dask_worker", process.address, "--nthreads", "1"]
+        worker = subprocess.Popen([*dask, "--no-dashboard", "--local-directory", tmp_path / "worker"], **options)
+        stack.callback(worker.wait)
+        stack.callback(os.killpg, worker.pid, signal.SIGKILL)
+        yield process
+
+
+def test_a_lost_scheduler_costs_nothing_that_is_complete(drive, scheduler):
+    driver = drive("--scheduler", scheduler.address)
+    driver.wait_for(lambda: len(driver.complete()) >= 1, "a cell")
+    scheduler.kill()
+    status, said = driver.end()
+    assert status == 1, said
+    assert "the scheduler is gone" in said
+    assert f"--out {driver.out} --resume" in said
+    assert "Traceback" not in said
+    assert (pd.read_csv(driver.out / "table.csv")["status"] == "complete").sum() >= 1
+
+
 def test_a_full_disk_is_named(small_disk, tmp_path, monkeypatch):
     series = sweepable.write_series(tmp_path / "notebooks")
     monkeypatch.setattr(paths, "notebooks_dir", lambda: series)
