@@ -12,6 +12,7 @@ from matplotlib.font_manager import FontProperties
 from nbconvert.filters import markdown2html
 
 SIZE = 16  # points of the drawing; on the page a formula is as large as the text
+LARGER = 1.15  # by which, as its letters are lower than those of fonts for screens
 _PARTS = re.compile(r"(?P<code>`[^`]*`)|\$\$(?P<display>.+?)\$\$|\$(?P<inline>[^$\n]+?)\$", re.DOTALL)
 
 
@@ -48,7 +49,8 @@ def drawing(formula: str) -> str:
         return f"<code>{told}</code>"
     svg = picture.getvalue().decode()
     height = float(re.search(r'height="([\d.]+)pt"', svg)[1])
-    style = f"height:{height / SIZE:.2f}em;vertical-align:{-depth / SIZE:.2f}em"
+    em = SIZE / LARGER
+    style = f"height:{height / em:.2f}em;vertical-align:{-depth / em:.2f}em"
     return (
         f'<img alt="{told}" style="{style}" src="data:image/svg+xml;base64,{base64.b64encode(_small(svg)).decode()}">'
     )
