@@ -72,14 +72,14 @@ def out_dir(out: str | Path) -> Path:
 
 
 def fresh_folder(name: str) -> Path:
-    """Make a folder under ``runs/`` that nobody else has, also of those who ask at once: `name`, `name`-2 or so on."""
-    base = out_dir(Path("runs", name).parent) / Path(name).name
+    """Make and return a folder under ``runs/`` that nobody else gets, even at once: `name`, or `name`-2 and so on."""
+    base = out_dir("runs") / name
     folder, number = base, 1
     while True:
         try:
             folder.mkdir()
         except FileExistsError:
             number += 1
-            folder = base.with_name(f"{base.name}-{number}")
+            folder = base.with_name(f"{name}-{number}")
         else:
             return folder

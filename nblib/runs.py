@@ -230,7 +230,8 @@ def run(
     Raises
     ------
     ValueError
-        For an unknown notebook, profile or parameter, or a value of the wrong type: before anything runs.
+        For an unknown notebook, profile or parameter, a value of the wrong type, or `resume` without `out`: before
+        anything runs.
     FileExistsError
         If `out` holds a run already and `resume` is off.
     RuntimeError

@@ -6,6 +6,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from nblib import paths, runs
+from nblib.locks import LOCKS, alone
 
 
 def notebook(*code: str, parameters: str = 'steps = 2\nrate = 0.5\nname = "a"\nquick = False\nout = "runs/x"'):
@@ -135,6 +136,18 @@ def test_a_folder_with_another_run_file_is_refused(tmp_path):
         runs.Run.load(tmp_path)
     with pytest.raises(FileNotFoundError, match="no run there"):
         runs.Run.load(tmp_path / "none")
+
+
+def test_two_processes_do_not_work_on_one_run(series, tmp_path):
+    """See `faults/test_run_kills.py` for real ones."""
+    out = tmp_path / "run"
+    with alone(out, "run"):
+        for resume in (False, True):
+            with pytest.raises(RuntimeError, match=f"another process is at work on the run in {out}"):
+                runs.run(["00"], out=out, resume=resume, progress=False)
+        assert not (out / "run.json").exists()
+    runs.run(["00"], out=out, progress=False)
+    assert not (out / LOCKS).exists()
 
 
 def test_a_killed_run_does_not_look_complete_and_old_results_go(series, tmp_path, monkeypatch):
