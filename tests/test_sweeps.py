@@ -581,7 +581,7 @@ def test_a_mistyped_metric_costs_a_warning_and_not_the_page(series, tmp_path, ca
     assert end.value.code == 0
     assert "warning: no metric 'los' in the table; did you mean 'loss'" in capsys.readouterr().err
     text = (tmp_path / "out" / "index.html").read_text()
-    assert "deep.er against steps" in text
+    assert "deep: er against steps" in text
     assert "loss against steps" not in text
 
 
