@@ -577,7 +577,7 @@ def test_a_mistyped_metric_costs_a_warning_and_not_the_page(series, tmp_path, ca
     fill(tmp_path / "out", plan, source)
     arguments = ["sweep", "00", "--grid", "steps=1,2,4", "--grid", "rate=0.5,1.0", "--seeds", "2", "--resume"]
     with pytest.raises(SystemExit) as end:
-        cli.main([*arguments, "--out", str(tmp_path / "out"), "--metric", "los", "--metric", "deep.er"])
+        cli.main([*arguments, "--out", str(tmp_path / "out"), "--metric", "los", "--metric", "deep: er"])
     assert end.value.code == 0
     assert "warning: no metric 'los' in the table; did you mean 'loss'" in capsys.readouterr().err
     text = (tmp_path / "out" / "index.html").read_text()
