@@ -3,6 +3,7 @@
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]; // Okabe and Ito
 const DASHES = ["", "10 6", "3 5", "14 5 3 5"];
 const BOX = { width: 720, height: 400, left: 76, right: 160, top: 16, bottom: 62 };
+const LETTER = 11.5; // width of one in a name, about
 const SAID = {
   ready: "not started", running: "training …", stopping: "stopping after this step …",
   stopped: "stopped", finished: "finished", failed: "ended by an error",
@@ -60,9 +61,10 @@ function range(values) {
 }
 
 function drawCurves(curves) {
-  const { width, height, left, right, top, bottom } = BOX;
-  const names = Object.keys(curves.series);
-  const said = names.map((name) => `${name} ${short(curves.series[name].at(-1))}`).join(", ");
+  const { width, height, left, top, bottom } = BOX;
+  const names = Object.keys(curves.series), ends = names.map((name) => `${name} ${short(curves.series[name].at(-1))}`);
+  const right = Math.max(BOX.right, 24 + LETTER * Math.max(0, ...ends.map((end) => end.length))); // room for the names
+  const said = ends.join(", ");
   const label = names.length ? `curves up to step ${curves.steps.at(-1)}: ${said}` : "curves, none yet";
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
   const last = Math.max(1, curves.steps.at(-1) ?? 1);
@@ -80,12 +82,12 @@ function drawCurves(curves) {
   const base = { stroke: "currentColor", "stroke-width": 1.5 };
   root.append(svg("line", { ...base, x1: left, x2: width - right, y1: height - bottom, y2: height - bottom }));
   root.append(svg("text", { ...text, x: (left + width - right) / 2, y: height - 10, "text-anchor": "middle" }, "step"));
-  drawLines(root, curves, names, x, y);
+  drawLines(root, curves, names, x, y, right);
   return root;
 }
 
 // Lines with their names at the end, moved apart where they would overlap.
-function drawLines(root, curves, names, x, y) {
+function drawLines(root, curves, names, x, y, right) {
   const ends = names.map((name, k) => ({ name, k, at: y(curves.series[name].at(-1)) })).sort((a, b) => a.at - b.at);
   ends.forEach((end, place) => {
     if (place) end.at = Math.max(end.at, ends[place - 1].at + 24);
@@ -98,7 +100,7 @@ function drawLines(root, curves, names, x, y) {
     const points = curves.steps.map((step, i) => `${x(step).toFixed(1)},${y(curves.series[name][i]).toFixed(1)}`);
     const look = { fill: "none", stroke: colour, "stroke-width": 3.5, "stroke-linejoin": "round" };
     root.append(svg("polyline", { ...look, "stroke-dasharray": DASHES[k % DASHES.length], points: points.join(" ") }));
-    const place = { x: BOX.width - BOX.right + 10, y: at + 6, fill: colour, "font-size": 18, "font-weight": 600 };
+    const place = { x: BOX.width - right + 10, y: at + 6, fill: colour, "font-size": 18, "font-weight": 600 };
     root.append(svg("text", place, `${name} ${short(curves.series[name].at(-1))}`));
   }
 }
