@@ -17,39 +17,50 @@ def lock(folder: Path, name: str) -> FileLock:
 
 
 @contextlib.contextmanager
-def alone(folder: Path, what: str) -> Iterator[None]:
-    """Make sure that no other process works on the `what` in `folder`; if the block wrote nothing, `folder` goes again.
+def alone(folder: Path, *, fresh: bool = False) -> Iterator[None]:
+    """Make sure that no other process works in `folder`, whatever it does there.
+
+    A folder that was made for this, here or by the caller, goes again if the block wrote nothing.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if missing.
+    fresh : bool, default False
+        Whether the caller has just made it.
 
     Raises
     ------
     RuntimeError
-        If another one does.
+        If another process does.
 
     Examples
     --------
     >>> import pathlib, tempfile
     >>> folder = pathlib.Path(tempfile.mkdtemp()) / "monday"
-    >>> with alone(folder, "run"):
-    ...     with alone(folder, "run"):
+    >>> with alone(folder):
+    ...     with alone(folder):
     ...         pass
     Traceback (most recent call last):
-    RuntimeError: another process is at work on the run in ...monday; wait for it, or stop it, or choose another --out
+    RuntimeError: another process is at work in ...monday; wait for it, or stop it, or choose another --out
     >>> folder.exists()
     False
     """
-    held = lock(folder, what)
+    folder = Path(folder)
+    fresh = fresh or not folder.exists()
     try:
+        held = lock(folder, "all")
         held.acquire(timeout=0)
-    except (Timeout, FileNotFoundError) as error:  # the latter: whoever had it takes the folder away at this moment
+    except (Timeout, FileNotFoundError, FileExistsError) as error:  # the latter two: whoever had it tidies up just now
         raise RuntimeError(
-            f"another process is at work on the {what} in {folder}; wait for it, or stop it, or choose another --out"
+            f"another process is at work in {folder}; wait for it, or stop it, or choose another --out"
         ) from error
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # while it is held, or it could be another's already
+        with contextlib.suppress(OSError):  # while it is held; whoever waits for a file that is gone opens it anew
             Path(held.lock_file).unlink()
         held.release()
-        for emptied in (Path(folder) / LOCKS, Path(folder)):
+        for emptied in (folder / LOCKS, folder) if fresh else (folder / LOCKS,):
             with contextlib.suppress(OSError):  # not empty
                 emptied.rmdir()

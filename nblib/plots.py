@@ -234,7 +234,7 @@ def draw_intervals(
     >>> ax.get_xlabel(), [text.get_text() for text in ax.get_yticklabels()]
     ('gain (dB)', ['ours'])
     """
-    found = [Interval(**span) if isinstance(span, Mapping) else span or UNKNOWN for span in spans.values()]
+    found = [_interval(span) for span in spans.values()]
     rows, means = np.arange(len(found)) + offset, [span.mean for span in found]
     ax.hlines(rows, [span.low for span in found], [span.high for span in found], color=colour, linewidth=5, alpha=0.5)
     ax.scatter(means, rows, color=colour, s=140, marker=marker, zorder=3, label=label)
@@ -253,7 +253,7 @@ def draw_shapes(
     ax: Axes,
     passed: Sequence[Passed],
     *,
-    first: float = 0.0,
+    first: int = 0,
     colour: str = "C0",
     colours: Mapping[str, str] | None = None,
     kinds: bool = True,
@@ -265,8 +265,9 @@ def draw_shapes(
     ax : Axes
         Where to draw; give `first` to go on beside what is there.
     passed : sequence of Passed
-        As `nblib.shapes.through` returns it. A vector is drawn flat, as wide as 512 channels at most.
-    first : float, default 0
+        As `nblib.shapes.through` returns it, at least one. A vector is drawn flat; no bar is wider than that of 512
+        channels.
+    first : int, default 0
         The place of the first bar; the others follow one by one.
     colour : str
         Of the bars, but for those of the kinds in `colours`.
@@ -274,10 +275,17 @@ def draw_shapes(
         Colours by kind of layer.
     kinds : bool, default True
         Write the kind of the layer under each bar.
+
+    Examples
+    --------
+    >>> ax = Figure().add_subplot()
+    >>> draw_shapes(ax, [Passed("start", (100,)), Passed("dense", (4096,))])
+    >>> [text.get_text() for text in ax.texts]
+    ['100', 'start', '4096', 'dense']
     """
-    for place, (kind, shape) in enumerate(passed, start=round(first)):
+    for place, (kind, shape) in enumerate(passed, start=first):
         flat = len(shape) == 1
-        channels, height = (min(shape[0], 512), 2) if flat else shape[:2]
+        channels, height = min(shape[0], 512), 2 if flat else shape[1]
         ax.bar(place, height, width=0.12 + channels / 800, color=(colours or {}).get(kind, colour))
         told = str(shape[0]) if flat else f"{shape[0]}\n{shape[1]}×{shape[2]}"
         ax.annotate(told, (place, height), (0, 4), **_ABOVE, fontsize=13, linespacing=0.95)
@@ -346,6 +354,12 @@ def _as_uint8(images: Tensor) -> Tensor:
     if images.ndim != 4 or images.shape[1] != 3 or not len(images):
         raise ValueError(f"images are {tuple(images.shape)}; expected a batch (B, 3, H, W) of at least one")
     return images if images.dtype == torch.uint8 else unit_to_uint8(images)
+
+
+def _interval(span: Interval | Mapping[str, float | None] | None) -> Interval:
+    if span is None or isinstance(span, Interval):
+        return span or UNKNOWN
+    return Interval(*(math.nan if span[end] is None else span[end] for end in Interval._fields))
 
 
 def _draw(ax: Axes, picture: np.ndarray) -> None:

@@ -235,13 +235,13 @@ def run(
     FileExistsError
         If `out` holds a run already and `resume` is off.
     RuntimeError
-        If another process is at work on the run in `out`.
+        If another process is at work in `out`.
     """
     planned = plan(names or [], profile, parameters or {})
     if resume and out is None:
         raise ValueError("--resume: which run? give its folder with --out")
     folder = Path(out) if out else paths.fresh_folder(f"{datetime.now():%Y%m%d-%H%M%S}-{profile}")
-    with alone(folder.absolute(), "run"):
+    with alone(folder.absolute(), fresh=out is None):
         current = _open_run(folder.absolute(), profile, resume)
         for name, (path, given) in planned.items():
             notebook = nbformat.read(path, as_version=4)

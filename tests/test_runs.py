@@ -141,9 +141,9 @@ def test_a_folder_with_another_run_file_is_refused(tmp_path):
 def test_two_processes_do_not_work_on_one_run(series, tmp_path):
     """See `faults/test_run_kills.py` for real ones."""
     out = tmp_path / "run"
-    with alone(out, "run"):
+    with alone(out):
         for resume in (False, True):
-            with pytest.raises(RuntimeError, match=f"another process is at work on the run in {out}"):
+            with pytest.raises(RuntimeError, match=f"another process is at work in {out}"):
                 runs.run(["00"], out=out, resume=resume, progress=False)
         assert not (out / "run.json").exists()
     runs.run(["00"], out=out, progress=False)

@@ -393,7 +393,7 @@ def test_a_scheduler_that_does_not_answer_is_named_and_nothing_stays(series, tmp
 
 def test_two_drivers_do_not_work_on_one_sweep(filled):
     out, _ = filled
-    with alone(out, "sweep"), pytest.raises(RuntimeError, match="another process is at work on the sweep in"):
+    with alone(out), pytest.raises(RuntimeError, match="another process is at work in"):
         drive.sweep("00", ARGUMENTS, seeds=2, out=out, resume=True)
 
 

@@ -56,13 +56,14 @@ def train(
     length = {"steps": steps, "epochs": epochs, "minutes": minutes}
     weights.settled(name, hyper, **length)  # what is wrong is found before pictures are packed
     pictures = datasets.load(data, root, size=size, n=n, align=align, skip_corrupt=skip_corrupt)
-    out = out or paths.fresh_folder("-".join(part for part in (data, name, task) if part))
+    folder = out or paths.fresh_folder("-".join(part for part in (data, name, task) if part))
     try:
-        for path in weights.train(name, pictures, out, **length, hyper=hyper, resume=resume, devices=devices):
+        for path in weights.train(name, pictures, folder, **length, hyper=hyper, resume=resume, devices=devices):
             typer.echo(path)
     finally:
-        with contextlib.suppress(OSError):  # it stays, unless it is empty
-            out.rmdir()
+        with contextlib.suppress(OSError):  # not empty
+            if out is None:
+                folder.rmdir()
 
 
 def evaluate(

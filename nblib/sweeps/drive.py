@@ -127,7 +127,7 @@ def sweep(
     ConnectionError
         If no scheduler answers at the address.
     RuntimeError
-        If another process is at work on the same sweep, or the scheduler is lost.
+        If another process is at work in `out`, or the scheduler is lost.
     """
     plan, source = plans.make(notebook, grid or {}, seeds, profile, parameters or {})
     clusters.check(workers, scheduler, cluster)
@@ -135,7 +135,7 @@ def sweep(
         raise ValueError("--resume: which sweep? give its folder with --out")
     folder = Path(out) if out else paths.fresh_folder(f"{datetime.now():%Y%m%d-%H%M%S}-sweep-{plan.notebook}")
     folder = folder.absolute()
-    with alone(folder, "sweep"):
+    with alone(folder, fresh=out is None):
         plans.admit(folder, plan, resume)
         names = plan.missing(folder)
         try:

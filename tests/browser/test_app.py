@@ -35,10 +35,10 @@ def address(tmp_path):
         yield found
         family = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGINT)  # Ctrl-C
-        process.communicate(timeout=90)
+        process.communicate(timeout=250)
         assert process.returncode == 0
         assert len(family) >= 1
-        assert psutil.wait_procs(family, timeout=60)[1] == []  # no kernel stays behind
+        assert psutil.wait_procs(family, timeout=250)[1] == []  # no kernel stays behind
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

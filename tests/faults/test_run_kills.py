@@ -62,7 +62,7 @@ def test_the_second_process_writes_nothing_and_the_run_goes_on_after_a_kill(busy
     for more in ([], ["--resume"]):
         status, said = called(tmp_path, *more)
         assert status == 1, said
-        assert f"error: another process is at work on the run in {out}; wait for it" in said
+        assert f"error: another process is at work in {out}; wait for it" in said
     assert contents(out) == before
 
     kernels = psutil.Process(busy.pid).children(recursive=True)

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 GRID = ("--grid", "steps=1,2,4", "--grid", "rate=0.5,1.0", "--seeds", "2")
 CELLS = 12
 PATIENCE = 500  # for a machine that does much else
+ENDLESS = 3600
 
 
 class Driven:
@@ -92,8 +93,8 @@ def drive(tmp_path):
     sweepable.write_series(tmp_path / "notebooks")
     started = []
 
-    def start(*more):
-        started.append(Driven(tmp_path, *more))
+    def start(*more, **how):
+        started.append(Driven(tmp_path, *more, **how))
         return started[-1]
 
     yield start
@@ -130,6 +131,17 @@ def test_a_killed_worker_and_a_killed_driver_lose_nothing(drive):
     assert list(table["status"]) == ["complete"] * CELLS
     assert table["loss"].notna().all()
     assert len(pd.read_csv(again.out / "table.csv")) == CELLS
+
+
+def test_no_cell_outlives_its_worker_or_its_driver(drive):
+    driver = drive(pause=ENDLESS)  # no cell ends by itself
+    cell = driver.wait_for(lambda: driver.events("begin") and youngest_cell(driver), "a cell")
+    orphans = [cell, *cell.children(recursive=True)]
+    cell.parent().kill()
+    assert gone(orphans), "a kernel outlived its worker"
+    below = driver.below()
+    driver.process.kill()
+    assert gone(below), "workers or kernels outlived their driver"
 
 
 def test_ctrl_c_keeps_what_is_complete_and_says_how_to_go_on(drive):

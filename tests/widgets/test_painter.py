@@ -224,7 +224,7 @@ def test_many_strokes_from_several_sides_end_with_the_last_hole(images):
     for hand in hands:
         hand.start()
     for hand in hands:
-        hand.join(20)
+        hand.join(PATIENCE)
     painter.fill_slow()
     painter.wait(PATIENCE)
     assert int(painter.mask.sum()) == 90
@@ -240,7 +240,7 @@ def test_threads_end_when_there_is_nothing_to_do(painter):
     painter.wait(PATIENCE)
     for thread in threading.enumerate():
         if thread.name == "lane":
-            thread.join(5)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
 
