@@ -103,10 +103,27 @@ def test_tabs_are_there_before_anything_is_built(gate):
     assert [panel.children[1].value for panel in stage.children] == ["a", "b"]
 
 
+def test_nothing_is_built_before_a_browser_shows_it():
+    stage, said = Stage(), []
+    add(stage, "a", said=said)
+    add(stage, "b", said=said, on_visit=True)
+    stage.selected_index = 1  # a visit alone does not do
+    assert not any(thread.name == "lane" for thread in threading.enumerate())
+    assert said == []
+    arrival = stage.children[0].children[2]
+    arrival._handle_custom_msg({"shown": True}, [])
+    arrival._handle_custom_msg({"shown": True}, [])  # a second browser changes nothing
+    add(stage, "c", said=said)
+    stage.wait(60)
+    assert sorted(said) == ["a", "b", "c"]
+    assert len(stage.children[0].children) == 2
+
+
 def test_what_is_looked_at_comes_first(gate):
     stage, said, begun = Stage(), [], threading.Event()
     for title in "abcd":
         add(stage, title, said=said, gate=gate, begun=begun)
+    stage.begin()
     assert begun.wait(60)
     stage.selected_index = 2  # while the first is at work
     gate.set()

@@ -1,4 +1,8 @@
-"""Several explorers behind tabs, each built in the background: the page is there at once, whatever they take."""
+"""Several explorers behind tabs, each built in the background: the page is there at once, whatever they take.
+
+Nothing is built before the page is shown. While a browser takes over the widgets that there are, others that come into
+being may escape it: the tab that they belong to would stay broken.
+"""
 
 import html
 import sys
@@ -6,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable
 
+import anywidget
 import ipywidgets
 
 from nblib.widgets.lanes import Lane
@@ -14,8 +19,14 @@ BUSY = '<p role="status">One moment: networks are loaded and pictures drawn …<
 ASLEEP = '<p role="status">Starts when you come here.</p>'
 
 
+class Arrival(anywidget.AnyWidget):
+    """Tells the kernel, by a message, that a browser shows it."""
+
+    _esm = "export default { render({ model }) { model.send({ shown: true }); } };"
+
+
 class Stage(ipywidgets.Tab):
-    """Tabs, in each what a function returns; the one that is looked at is built first.
+    """Tabs, in each what a function returns, built once they are shown; the one that is looked at comes first.
 
     A function that fails leaves its error in its own tab, and the traceback on the terminal of the server.
 
@@ -41,6 +52,7 @@ class Stage(ipywidgets.Tab):
         self._builds: dict[int, Callable[[], ipywidgets.Widget]] = {}  # by tab, those not begun
         self._asleep: set[int] = set()  # those of them that wait for a visit
         self._unfinished = 0
+        self._begun = False
         self.errors: dict[str, str] = {}
         super().__init__()
         self.observe(self._visited, "selected_index")
@@ -57,30 +69,39 @@ class Stage(ipywidgets.Tab):
 
         def keep(build: Callable[[], ipywidgets.Widget]) -> Callable[[], ipywidgets.Widget]:
             place = len(self.children)
-            above = ipywidgets.HTML(f"<p>{html.escape(told)}</p>")
             with self._changed:
                 self._builds[place] = build
                 if on_visit and place:
                     self._asleep.add(place)
-            self.children = (
-                *self.children,
-                ipywidgets.VBox([above, ipywidgets.HTML(ASLEEP if place in self._asleep else BUSY)]),
-            )
+            panel = [ipywidgets.HTML(f"<p>{html.escape(told)}</p>")]
+            panel += [ipywidgets.HTML(ASLEEP if place in self._asleep else BUSY)]
+            panel += [] if place else [self._arrival()]
+            self.children = (*self.children, ipywidgets.VBox(panel))
             self.set_title(place, title)
-            if place not in self._asleep:
-                self._begin()
+            with self._changed:
+                if self._begun and place not in self._asleep:
+                    self._due()
             return build
 
         return keep
 
+    def begin(self) -> None:
+        """Begin to build; a page does so as soon as it is shown."""
+        with self._changed:
+            if not self._begun:
+                self._begun = True
+                for _ in range(len(self._builds) - len(self._asleep)):
+                    self._due()
+
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until all is built that does not wait for a visit.
+        """Wait until all is built that does not wait for a visit; begin if nothing has.
 
         Raises
         ------
         TimeoutError
             If that takes longer.
         """
+        self.begin()
         with self._changed:
             if not self._changed.wait_for(lambda: self._unfinished == 0, seconds):
                 raise TimeoutError(f"after {seconds} s there are still {self._unfinished} explorers to build")
@@ -91,12 +112,18 @@ class Stage(ipywidgets.Tab):
                 return
             self._show(change["new"], ipywidgets.HTML(BUSY))  # while it sleeps nobody else shows anything there
             self._asleep.remove(change["new"])
-        self._begin()
+            if self._begun:
+                self._due()
 
-    def _begin(self) -> None:
-        with self._changed:
-            self._unfinished += 1
-            self._lane.add([self._build_one])
+    def _arrival(self) -> Arrival:
+        arrival = Arrival()
+        arrival.on_msg(lambda *_: self.begin())
+        return arrival
+
+    def _due(self) -> None:
+        """Build one more; called while the lock is held."""
+        self._unfinished += 1
+        self._lane.add([self._build_one])
 
     def _build_one(self) -> None:
         """Build what is looked at, or else the first that is not built."""
