@@ -32,9 +32,6 @@ report: $(INSTALLED) ## the same, and then a site of it: leaderboard, search, al
 	@mkdir -p runs; out=runs/$$(date +%Y%m%d-%H%M%S)-report; $(BIN)/nblib run --profile smoke --out $$out; status=$$?; \
 		$(BIN)/nblib report $$out && exit $$status
 
-# Threads that wait for each other sleep and do not spin: beside other work, notebooks took many times as long.
-test test-slow: export OMP_WAIT_POLICY := passive
-
 test: $(INSTALLED) ## the tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow"
 
