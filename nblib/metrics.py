@@ -25,6 +25,7 @@ References
    similarity, IEEE Transactions on Image Processing 13(4).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -174,11 +175,22 @@ def measure(output: Tensor, target: Tensor, masks: Tensor) -> dict[str, Tensor]:
 
 
 class Interval(NamedTuple):
-    """A mean and the two ends of its confidence interval; NaN is what the values cannot tell."""
+    """A mean and the two ends of its confidence interval; NaN is what the values cannot tell.
+
+    Examples
+    --------
+    >>> print(Interval(20.123456, 19.5, 20.7), Interval(3.0, math.nan, math.nan), sep="; ")
+    20.12 [19.5, 20.7]; 3
+    """
 
     mean: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        """Return the numbers in four digits."""
+        ends = f" [{self.low:.4g}, {self.high:.4g}]" if math.isfinite(self.low) and math.isfinite(self.high) else ""
+        return f"{self.mean:.4g}{ends}"
 
 
 def bootstrap(values: Tensor | np.ndarray, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:

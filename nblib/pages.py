@@ -1,6 +1,7 @@
 """Web pages of a run: one per executed notebook, and an index with how each ended and its first figure."""
 
 import contextlib
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from nbformat import NotebookNode
 
 from nblib import results
 from nblib.files import whole_file
+from nblib.metrics import Interval
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -37,7 +39,7 @@ class Entry:
     title: str
     promise: str
     figure: Figure | None
-    metrics: dict[str, float] | None
+    metrics: dict[str, Interval] | None
 
 
 def write_notebook_page(notebook: Path, page: Path) -> None:
@@ -87,7 +89,7 @@ def _entry(out: Path, name: str, outcome: "Outcome") -> Entry:
     with contextlib.suppress(OSError, ValueError):  # no copy, or one that a kill or a full disk cut off
         notebook = nbformat.read(path, as_version=4)
         title, promise = title_and_promise(notebook)
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, ValueError, KeyError, AttributeError):
         found = results.read(out / name)["metrics"]
-        metrics = {key: value for key, value in found.items() if isinstance(value, (int, float))}
+        metrics = {key: value for key, value in results.estimates(found).items() if math.isfinite(value.mean)}
     return Entry(name, outcome, title, promise, first_figure(notebook), metrics)

@@ -1,13 +1,14 @@
 """The one schema of what notebooks and evaluations find out: ``results.json`` beside their output.
 
 Every record holds ``kind, parameters, versions, seconds, device, metrics``; an evaluation adds its own entries.
-Reports and comparisons read these files, never printed text.
+Reports and comparisons read these files, never printed text. An estimate is a table of ``mean, low, high``.
 """
 
 import json
 import math
 import platform
 import sys
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from nblib.files import write_json
+from nblib.metrics import Interval
 
 PACKAGES = ("nblib", "torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "Pillow", "pandas")
 
@@ -63,7 +65,7 @@ def record(
     seconds : float
         Wall-clock time.
     metrics : dict
-        What was measured, by name.
+        What was measured, by name: numbers, or `Interval` for estimates; tables of them may be nested.
     device : str
         A torch device.
     **more
@@ -112,8 +114,56 @@ def read(path: str | Path) -> dict[str, Any]:
     return found
 
 
+def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the entries of nested tables under joined names; an estimate (a table with a ``mean``) stays whole.
+
+    Examples
+    --------
+    >>> list(flat({"steps": 3, "live": {"D": 0.5, "best": {"psnr": {"mean": 20.0}}}}))
+    [('steps', 3), ('live: D', 0.5), ('live: best: psnr', {'mean': 20.0})]
+    """
+    for name, value in table.items():
+        if isinstance(value, Mapping) and "mean" not in value:
+            yield from flat(value, f"{prefix}{name}: ")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def estimates(table: Mapping[str, Any]) -> dict[str, Interval]:
+    """Return what numbers the metrics of a record hold, without an interval where it has none (NaN).
+
+    What is no number, like a text or a list, is left out; nested tables get joined names.
+
+    Examples
+    --------
+    >>> found = estimates({"loss": None, "live": {"D": 0.5}, "psnr": {"mean": 20, "low": 19, "high": 21}, "note": "x"})
+    >>> {name: str(value) for name, value in found.items()}
+    {'loss': 'nan', 'live: D': '0.5', 'psnr': '20 [19, 21]'}
+    """
+    return {
+        name: Interval(*map(number, [value.get(part) for part in Interval._fields]))
+        if isinstance(value, Mapping)
+        else Interval(number(value), math.nan, math.nan)
+        for name, value in flat(table)
+        if value is None or isinstance(value, (int, float, Mapping))
+    }
+
+
+def number(value: Any) -> float:
+    """Return `value` as a float; NaN for what is no number, or none that can be computed with.
+
+    Examples
+    --------
+    >>> number(3), number(True), number("x"), number(math.inf), number(10**400)
+    (3.0, 1.0, nan, nan, nan)
+    """
+    return float(value) if isinstance(value, (int, float)) and abs(value) <= 1e300 else math.nan
+
+
 def _finite(value: Any) -> Any:
     """Return `value` with dicts, lists and numbers as JSON wants them."""
+    if isinstance(value, Interval):
+        value = value._asdict()
     if isinstance(value, dict):
         return {str(key): _finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from nblib import cli, paths
+from nblib.locks import alone
 
 PATIENCE = 250  # for a machine that does much else
 
@@ -96,7 +97,11 @@ def test_wrong_use_ends_with_2_names_the_value_and_writes_nothing(arguments, mes
     assert not out.exists()
 
 
-@pytest.mark.parametrize("arguments", [["evaluate"], ["fill", "/nowhere.jpg"], ["run"]], ids=lambda verb: verb[0])
+@pytest.mark.parametrize(
+    "arguments",
+    [["evaluate"], ["fill", "/nowhere.jpg"], ["run"], ["train", "dcgan", "--steps", "1"]],
+    ids=lambda verb: verb[0],
+)
 def test_a_file_in_place_of_the_folder_to_write_is_named(arguments, capsys, tmp_path):
     (tmp_path / "file").write_text("kept")
     status, _, err = nblib(*arguments, "--out", tmp_path / "file", capsys=capsys)
@@ -135,6 +140,17 @@ def test_evaluate_writes_table_figures_and_results(capsys, tmp_path):
     assert set(found["methods"]) == {"gray", "telea"}
     assert (found["protocol"], found["data"], found["n"]) == ("seed", "toyfaces", 4)
     assert {"table.csv", "leaderboard.png", "gallery.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train", "dcgan", "--steps", 1], ["evaluate", "--methods", "gray"]], ids=lambda verb: verb[0]
+)
+def test_a_folder_in_which_another_is_at_work_is_left_alone(arguments, capsys, tmp_path):
+    with alone(tmp_path):
+        before = sorted(tmp_path.rglob("*"))
+        status, _, err = nblib(*arguments, "--n", 120, "--out", tmp_path, capsys=capsys)
+        assert (status, sorted(tmp_path.rglob("*"))) == (1, before)
+    assert "another process is at work" in err
 
 
 def test_an_evaluation_is_not_overwritten(capsys, tmp_path):

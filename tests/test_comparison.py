@@ -548,7 +548,8 @@ def test_damaged_values_are_named(tmp_path, file):
 def test_numbers_that_json_should_not_hold_count_as_missing(a, tmp_path):
     b = run(tmp_path / "b", {})
     (b / "00_first" / "results.json").write_text(
-        '{"kind": "notebook", "metrics": {"psnr": NaN, "ssim": Infinity, "live": {"loss": "0.5"}, "list": [1]}}'
+        '{"kind": "notebook", "metrics": {"psnr": NaN, "ssim": HUGE, "live": {"loss": "0.5"}, "list": [1]}, '
+        '"seconds": HUGE}'.replace("HUGE", "1" + 400 * "0")
     )
     assert {entry.metric: entry.verdict for entry in compare(a, b).differences} == dict.fromkeys(
         ("psnr", "ssim", "live: loss"), "missing"

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from nblib import results
+from nblib.metrics import Interval
 
 
 def test_a_record_has_the_schema_and_is_read_back(tmp_path):
@@ -18,9 +19,12 @@ def test_a_record_has_the_schema_and_is_read_back(tmp_path):
 
 def test_numbers_of_all_kinds_become_strict_json(tmp_path):
     metrics = {"a": np.float32(0.5), "b": torch.tensor(2.0), "c": math.nan, "d": [math.inf, 1], "e": {"f": np.int64(3)}}
+    metrics["g"] = Interval(1.0, math.nan, 2.0)
     results.write(tmp_path, results.record("notebook", parameters={}, seconds=0, metrics=metrics))
     found = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
-    assert found["metrics"] == {"a": 0.5, "b": 2.0, "c": None, "d": [None, 1], "e": {"f": 3}}
+    assert found["metrics"] == {"a": 0.5, "b": 2.0, "c": None, "d": [None, 1], "e": {"f": 3}} | {
+        "g": {"mean": 1.0, "low": None, "high": 2.0}
+    }
 
 
 def test_missing_and_broken_records_are_named(tmp_path):

@@ -441,12 +441,13 @@ def test_records_that_are_links_to_elsewhere_are_not_followed(file, tmp_path, qu
 
 
 def test_results_of_an_earlier_attempt_are_not_shown(tmp_path, quick):
-    record = board() | {"metrics": {"loss": 0.125}, "peak_memory_mb": 4000}
+    record = board() | {"metrics": {"loss": 0.125, "psnr": {"mean": 20, "low": 19, "high": 21}}, "peak_memory_mb": 4000}
     run = write_run(tmp_path / "run", {"00_first": first()}, failed=("00_first",), record=record)
     (part,) = gather.gather(run)
     assert (part.boards, part.chapters[0].metrics, part.chapters[0].peak_memory_mb) == ((), {}, None)
     (part,) = gather.gather(write_run(tmp_path / "run", {"00_first": first()}, record=record))
-    assert (len(part.boards), part.chapters[0].metrics) == (1, {"loss": 0.125})
+    found = {name: str(value) for name, value in part.chapters[0].metrics.items()}
+    assert (len(part.boards), found) == (1, {"loss": "0.125", "psnr": "20 [19, 21]"})
 
 
 def test_figures_without_a_description_say_so(tmp_path, quick):

@@ -1,6 +1,5 @@
 """Verbs about networks: `train`, `evaluate` and `fill`."""
 
-import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +29,9 @@ def train(
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another hyper-parameter of the recipe.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run (default: a new one under runs/).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder of the run (default: a new one under runs/).")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in OUT.")] = False,
     devices: Annotated[int, typer.Option(min=1, help="Processes (GPUs) that train together.")] = 1,
 ) -> None:
@@ -45,6 +46,7 @@ def train(
     `nblib train cvae-fine --set start=runs/smiling --minutes 5`
     """
     from nblib import datasets, paths, weights
+    from nblib.locks import alone
 
     given = {"task": task, "batch_size": batch_size, "lr": lr, "seed": seed}
     hyper = {key: value for key, value in given.items() if value is not None}
@@ -57,13 +59,9 @@ def train(
     weights.settled(name, hyper, **length)  # what is wrong is found before pictures are packed
     pictures = datasets.load(data, root, size=size, n=n, align=align, skip_corrupt=skip_corrupt)
     folder = out or paths.fresh_folder("-".join(part for part in (data, name, task) if part))
-    try:
+    with alone(folder, fresh=out is None):
         for path in weights.train(name, pictures, folder, **length, hyper=hyper, resume=resume, devices=devices):
             typer.echo(path)
-    finally:
-        with contextlib.suppress(OSError):  # not empty
-            if out is None:
-                folder.rmdir()
 
 
 def evaluate(
@@ -86,6 +84,7 @@ def evaluate(
     Example: `nblib evaluate --data celeba --root ~/celeba --masks seed --methods telea,biharmonic --out runs/celeba`
     """
     from nblib import datasets, evaluation, inpainters
+    from nblib.locks import alone
 
     if not resume and (out / "results.json").exists():
         raise FileExistsError(
@@ -94,7 +93,10 @@ def evaluate(
     chosen = inpainters.listed(methods, data, size)
     evaluation.chosen_inpainters(masks, chosen, split)  # wrong names are found before pictures are packed
     pictures = datasets.load(data, root, size=size, n=n, align=align, skip_corrupt=skip_corrupt)
-    result = evaluation.evaluate(pictures, masks, chosen, split=split, seed=seed, limit=limit, out=out, resume=resume)
+    with alone(out):
+        result = evaluation.evaluate(
+            pictures, masks, chosen, split=split, seed=seed, limit=limit, out=out, resume=resume
+        )
     typer.echo(result.text())
     typer.echo(f"results, table and figures: {out}")
 

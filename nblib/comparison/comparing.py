@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nblib import results
 from nblib.comparison import cells
 from nblib.comparison.cells import CellTime, Pictures
 from nblib.comparison.measures import BEYOND, MISSING, Difference, Tolerances, differences, labels, measured
@@ -250,7 +251,8 @@ def _times(a: Sheet, b: Sheet) -> list[Time]:
 
 
 def _seconds(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+    seconds = results.number(value)
+    return None if math.isnan(seconds) else seconds
 
 
 def _count(number: int, noun: str) -> str:

@@ -2,14 +2,14 @@
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
-from nblib import metrics
+from nblib import metrics, results
 from nblib.comparison.sides import Sheet
 from nblib.metrics import Interval
 
@@ -182,37 +182,19 @@ class Difference:
 def measured(record: Mapping[str, Any]) -> dict[tuple[str, str], Interval]:
     """Return the values of a record, and their intervals if it has them, by method (or "") and metric.
 
-    What is no number, like a text or a list, is left out; nested tables get joined names.
-
     Examples
     --------
-    >>> found = measured({"metrics": {"steps": 3, "loss": None, "live": {"D": 0.5}, "note": "x"}})
-    >>> [(*key, value.mean) for key, value in found.items()]
-    [('', 'steps', 3.0), ('', 'loss', nan), ('', 'live: D', 0.5)]
+    >>> list(measured({"metrics": {"steps": 3}})), list(measured({"methods": {"gray": {"psnr": 20.0}}}))
+    ([('', 'steps')], [('gray', 'psnr')])
     """
     if "methods" not in record:
-        return {("", name): value for name, value in _intervals(record.get("metrics", {}))}
+        return {("", name): value for name, value in results.estimates(record.get("metrics", {})).items()}
     return {
         (method, name): value
         for method, scores in record["methods"].items()
-        for name, value in _intervals(scores)
+        for name, value in results.estimates(scores).items()
         if name != "seconds_per_image"  # a time
     }
-
-
-def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the entries of nested tables under joined names; an estimate (a table with a ``mean``) stays whole.
-
-    Examples
-    --------
-    >>> list(flat({"steps": 3, "live": {"D": 0.5, "best": {"psnr": {"mean": 20.0}}}}))
-    [('steps', 3), ('live: D', 0.5), ('live: best: psnr', {'mean': 20.0})]
-    """
-    for name, value in table.items():
-        if isinstance(value, Mapping) and "mean" not in value:
-            yield from flat(value, f"{prefix}{name}: ")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def labels(notebook: str, method: str, metric: str) -> list[str]:
@@ -239,20 +221,6 @@ def differences(a: Sheet, b: Sheet, tolerances: Tolerances) -> list[Difference]:
 
 def _fits(name: str, label: str) -> bool:
     return name == label or ("*" in name and fnmatchcase(label, name.replace("[", "[[]").replace("?", "[?]")))
-
-
-def _intervals(table: Mapping[str, Any]) -> Iterator[tuple[str, Interval]]:
-    for name, value in flat(table):
-        if isinstance(value, Mapping):
-            yield name, Interval(*(_number(value.get(part)) for part in ("mean", "low", "high")))
-        elif value is None or isinstance(value, (int, float)):
-            yield name, Interval(_number(value), math.nan, math.nan)
-
-
-def _number(value: Any) -> float:
-    """Return `value` as a float; NaN for what is no finite number."""
-    known = isinstance(value, (int, float)) and math.isfinite(value)
-    return float(value) if known else math.nan
 
 
 def _independent(a: Interval, b: Interval) -> tuple[float, float, str]:

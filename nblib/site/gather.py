@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 from nblib import pages, results
 from nblib.answers import METRICS
 from nblib.comparison.sides import NAME, inside
+from nblib.metrics import Interval
 from nblib.runs import COMPLETE, Outcome
 from nblib.site.html import unique
 
@@ -43,7 +44,7 @@ class Chapter:
     note : str
         Why there is no copy, and what else could not be read; empty if nothing.
     metrics : dict
-        Numbers that it left in its results.
+        Numbers that it left in its results, with their intervals if they have them.
     peak_memory_mb : float or None
         As measured by itself.
     """
@@ -55,7 +56,7 @@ class Chapter:
     outcome: Outcome
     notebook: NotebookNode | None
     note: str
-    metrics: dict[str, float]
+    metrics: dict[str, Interval]
     peak_memory_mb: float | None
 
     @property
@@ -211,9 +212,9 @@ def _chapter(root: Path, place: Path, key: str, name: str, outcome: Outcome) -> 
         outcome = replace(outcome, parameters={})
         note = f"{note} Its parameters cannot be read.".strip()
     found = _results(root, place / name) if outcome.status == COMPLETE else {}  # else they are an earlier attempt's
-    metrics = {str(key): float(value) for key, value in _dict(found, "metrics").items() if _is_number(value)}
-    memory = found.get("peak_memory_mb")
-    memory = float(memory) if _is_number(memory) else None
+    metrics = {key: one for key, one in results.estimates(_dict(found, "metrics")).items() if math.isfinite(one.mean)}
+    memory = results.number(found.get("peak_memory_mb"))
+    memory = None if math.isnan(memory) else memory
     return Chapter(key, name, re.sub(r"[*`]", "", title), promise, outcome, notebook, note, metrics, memory)
 
 
@@ -257,9 +258,9 @@ def _board(key: str, title: str, record: dict[str, Any], gallery: bytes | None =
             score = scores.get(metric, {}) if isinstance(scores, dict) else {}
             for end in ("mean", "low", "high"):
                 value = score.get(end) if isinstance(score, dict) else None
-                row[metric if end == "mean" else f"{metric} {end}"] = float(value) if _is_number(value) else math.nan
+                row[metric if end == "mean" else f"{metric} {end}"] = results.number(value)
         seconds = scores.get("seconds_per_image") if isinstance(scores, dict) else None
-        row["seconds_per_image"] = float(seconds) if _is_number(seconds) else math.nan
+        row["seconds_per_image"] = results.number(seconds)
     if not rows:
         raise ValueError(f"{title}: an evaluation without methods; run `nblib evaluate` again")
     told = ", ".join(f"{word} {record.get(word)}" for word in ("data", "split", "protocol", "seed"))
@@ -270,7 +271,3 @@ def _board(key: str, title: str, record: dict[str, Any], gallery: bytes | None =
 def _dict(record: dict[str, Any], name: str) -> dict:
     value = record.get(name)
     return value if isinstance(value, dict) else {}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not abs(value) > 1e300

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nblib import plots
+from nblib.metrics import Interval
 from nblib.sweeps import tables
 from nblib.sweeps.plans import Plan
 
@@ -170,5 +171,4 @@ def _label(ax: Axes, positions: dict, parameter: str | None, metric: str) -> Non
 
 def _point(value: Any, mean: float, low: float, high: float) -> str:
     at = f"at {spoken(value)} " if value is not None else ""
-    interval = f" [{low:.4g}, {high:.4g}]" if np.isfinite(low) else ""
-    return f"{at}{mean:.4g}{interval}"
+    return f"{at}{Interval(mean, low, high)}"

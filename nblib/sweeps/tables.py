@@ -8,7 +8,6 @@ import pandas as pd
 from scipy import stats
 
 from nblib import results, runs
-from nblib.comparison import measures
 from nblib.files import whole_file
 from nblib.sweeps.plans import SEED, Plan, cell_folder
 
@@ -97,7 +96,7 @@ def _row(out: Path, plan: Plan, name: str) -> tuple[dict[str, Any], dict[str, An
         except ValueError as damaged:
             error = error or str(damaged)
     ended = {"cell": name, **plan.cells[name], "status": status, "seconds": seconds, "error": error}
-    entries = measures.flat(found if isinstance(found, dict) else {})
+    entries = results.flat(found if isinstance(found, dict) else {})
     values = {key: value["mean"] if isinstance(value, dict) else value for key, value in entries}
     return ended, {key: value for key, value in values.items() if isinstance(value, (int, float, str))}
 
