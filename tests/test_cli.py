@@ -15,6 +15,7 @@ from PIL import Image
 
 from nblib import cli, paths
 from nblib.locks import alone
+from nblib.training.distributed import will_lead
 
 PATIENCE = 250  # for a machine that does much else
 
@@ -151,6 +152,25 @@ def test_a_folder_in_which_another_is_at_work_is_left_alone(arguments, capsys, t
         status, _, err = nblib(*arguments, "--n", 120, "--out", tmp_path, capsys=capsys)
         assert (status, sorted(tmp_path.rglob("*"))) == (1, before)
     assert "another process is at work" in err
+
+
+@pytest.mark.parametrize(
+    ("told", "leads"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "1"}, False),  # as Fabric starts the others
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),  # first on torchrun's second node
+        ({"SLURM_PROCID": "3"}, False),
+    ],
+)
+def test_the_first_process_of_a_team_holds_the_folder(told, leads, monkeypatch):
+    for rank in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(rank, raising=False)
+    for rank, value in told.items():
+        monkeypatch.setenv(rank, value)
+    assert will_lead() == leads
 
 
 def test_an_evaluation_is_not_overwritten(capsys, tmp_path):

@@ -1,5 +1,6 @@
 """Verbs about networks: `train`, `evaluate` and `fill`."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -47,6 +48,7 @@ def train(
     """
     from nblib import datasets, paths, weights
     from nblib.locks import alone
+    from nblib.training.distributed import will_lead
 
     given = {"task": task, "batch_size": batch_size, "lr": lr, "seed": seed}
     hyper = {key: value for key, value in given.items() if value is not None}
@@ -59,7 +61,8 @@ def train(
     weights.settled(name, hyper, **length)  # what is wrong is found before pictures are packed
     pictures = datasets.load(data, root, size=size, n=n, align=align, skip_corrupt=skip_corrupt)
     folder = out or paths.fresh_folder("-".join(part for part in (data, name, task) if part))
-    with alone(folder, fresh=out is None):
+    # others of a team run this very command again, in the folder that the first one holds
+    with alone(folder, fresh=out is None) if will_lead() else contextlib.nullcontext():
         for path in weights.train(name, pictures, folder, **length, hyper=hyper, resume=resume, devices=devices):
             typer.echo(path)
 

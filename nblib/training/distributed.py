@@ -102,6 +102,12 @@ def _leave() -> None:
         dist.destroy_process_group()
 
 
+def will_lead() -> bool:
+    """Return whether this process leads, by what Fabric, torchrun or SLURM told it: known before it joins others."""
+    ranks = ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID")
+    return all(os.environ.get(rank, "0") == "0" for rank in ranks)
+
+
 def leading() -> bool:
     """Return whether this process is the only one, or the first of several: the one that writes files."""
     return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
