@@ -101,7 +101,8 @@ def serve(server: Server, *, browser: bool = False) -> int:
                     f"{server.name} answers without its token, so it was ended; a jupyter configuration of yours sets "
                     "IdentityProvider.token or allows everybody: `jupyter --paths` shows where it may lie"
                 )
-            print(f"{server.name} is ready (Ctrl-C ends it):\n{server.url}", flush=True)
+            said = f"{server.name} is ready (Ctrl-C ends it):\n{server.url}\n"
+            print(said, end="", flush=True)  # in one piece: the server's own words go to the same terminal
             if browser:
                 webbrowser.open(page.as_uri())
         status = process.wait()

@@ -129,23 +129,36 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts():
 
 
 @pytest.fixture
-def stub(tmp_path):
-    """Start `serve` on a server of our own, in a process group of its own."""
+def start():
+    """Start a command in a process group of its own, which ends with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(line, environment, **streams):
+            streams = {"stdout": subprocess.PIPE, "text": True, **streams}
+            process = subprocess.Popen(line, env={**os.environ, **environment}, start_new_session=True, **streams)
+            stack.callback(process.communicate)
+            stack.callback(end, process)
+            return process
+
+        yield start
+
+
+def end(process):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def stub(tmp_path, start):
+    """Start `serve` on a server of our own."""
     (tmp_path / "stub.py").write_text(STUB)
-    started = []
+    environment = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}  # as in many a school
 
-    def start(manner="serves"):
+    def start_stub(manner="serves", **more):
         line = [sys.executable, "-c", START, tmp_path / "stub.py", str(free_port()), manner]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
-        environment = {**os.environ, "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}  # as in many a school
-        started.append(subprocess.Popen(line, env=environment, **pipes))
-        return started[-1]
+        return start(line, environment | more.pop("environment", {}), **{"stderr": subprocess.STDOUT, **more})
 
-    yield start
-    for process in started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    return start_stub
 
 
 def until_ready(process) -> str:
@@ -173,6 +186,17 @@ def test_it_says_when_it_is_ready_and_ends_with_its_server(stub, sign, everyone)
     assert process.returncode == 3
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+def test_the_address_reaches_the_terminal_in_one_piece(stub):
+    """Else a line of the server's log may end the address, where Python keeps nothing back."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # keeps writes apart
+    with ours, theirs:
+        stub(stdout=theirs, stderr=subprocess.DEVNULL, environment={"PYTHONUNBUFFERED": "1"})
+        ours.settimeout(PATIENCE)
+        while b"http" not in (said := ours.recv(10_000)):
+            pass
+    assert re.fullmatch(rb"The stub is ready \(Ctrl-C ends it\):\nhttp\S+\n", said)
 
 
 def test_a_server_that_lets_anybody_in_is_ended(stub):
@@ -203,31 +227,26 @@ def test_the_page_for_the_browser_is_this_users_alone(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_jupyterlab_lets_nobody_in_without_the_token(tmp_path):
+def test_jupyterlab_lets_nobody_in_without_the_token(start, tmp_path):
     """Two at a time, as another course may run already."""
     home = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
     line = [sys.executable, "-c", "from nblib.cli import main; main()", "lab", "03", "--no-browser"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
-    processes = [subprocess.Popen(line, env={**os.environ, **home}, **pipes) for _ in range(2)]
-    try:
-        urls = [until_ready(process).splitlines()[-1] for process in processes]
-        assert len({url.split("/")[2] for url in urls}) == 2
-        for url in urls:
-            server, token = url.split("/lab/")[0], url.split("token=")[1]
-            assert status(f"{server}/api/kernels") == 403
-            assert status(f"{server}/api/kernels?token={'0' * 48}") == 403
-            assert status(f"{server}/api/contents/README.md") == 403
-            assert status(f"{server}/api/kernels?token={token}") == 200
-            assert status(url) == 200
-            assert listens_on_loopback_only(int(server.split(":")[-1]))
-        for process in processes:
-            process.terminate()
-            process.communicate(timeout=PATIENCE)
-            assert process.returncode == 0
-    finally:
-        for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    with open(tmp_path / "log", "w") as log:
+        processes = [start(line, home, stderr=log) for _ in range(2)]
+    urls = [until_ready(process).splitlines()[-1] for process in processes]
+    assert len({url.split("/")[2] for url in urls}) == 2
+    for url in urls:
+        server, token = url.split("/lab/")[0], url.split("token=")[1]
+        assert status(f"{server}/api/kernels") == 403
+        assert status(f"{server}/api/kernels?token={'0' * 48}") == 403
+        assert status(f"{server}/api/contents/README.md") == 403
+        assert status(f"{server}/api/kernels?token={token}") == 200
+        assert status(url) == 200
+        assert listens_on_loopback_only(int(server.split(":")[-1]))
+    for process in processes:
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, (tmp_path / "log").read_text()
 
 
 def listens_on_loopback_only(port: int) -> bool:

@@ -42,6 +42,7 @@ def address(tmp_path):
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -73,14 +74,13 @@ class Driven:
         return [f"steps={float(steps):g} {seed}" for event, steps, seed, _ in lines if event == what]
 
 
-def youngest_cell(driver):
-    """Return the process of the cell that began last, or None."""
-    cells = []
+def a_cell(driver, younger_than=math.inf):
+    """Return the process of a cell that is at work, or None; one that began within a second will not end just now."""
     for process in driver.below():
         with contextlib.suppress(psutil.NoSuchProcess):
-            if "nblib.sweeps.cells" in process.cmdline():
-                cells.append((process.create_time(), process))
-    return max(cells, key=lambda pair: pair[0])[1] if cells else None
+            if "nblib.sweeps.cells" in process.cmdline() and time.time() - process.create_time() < younger_than:
+                return process
+    return None
 
 
 def gone(processes):
@@ -105,7 +105,7 @@ def drive(tmp_path):
 
 def test_a_killed_worker_and_a_killed_driver_lose_nothing(drive):
     driver = drive()
-    cell = driver.wait_for(lambda: len(driver.complete()) >= 2 and youngest_cell(driver), "a third cell")
+    cell = driver.wait_for(lambda: len(driver.complete()) >= 2 and a_cell(driver, younger_than=1), "a third cell")
     orphans = [cell, *cell.children(recursive=True)]
     cell.parent().kill()
     assert gone(orphans), "a kernel outlived its worker"
@@ -135,7 +135,7 @@ def test_a_killed_worker_and_a_killed_driver_lose_nothing(drive):
 
 def test_no_cell_outlives_its_worker_or_its_driver(drive):
     driver = drive(pause=ENDLESS)  # no cell ends by itself
-    cell = driver.wait_for(lambda: driver.events("begin") and youngest_cell(driver), "a cell")
+    cell = driver.wait_for(lambda: driver.events("begin") and a_cell(driver), "a cell")
     orphans = [cell, *cell.children(recursive=True)]
     cell.parent().kill()
     assert gone(orphans), "a kernel outlived its worker"
@@ -146,7 +146,7 @@ def test_no_cell_outlives_its_worker_or_its_driver(drive):
 
 def test_ctrl_c_keeps_what_is_complete_and_says_how_to_go_on(drive):
     driver = drive()
-    driver.wait_for(lambda: len(driver.complete()) >= 1 and youngest_cell(driver), "a second cell")
+    driver.wait_for(lambda: len(driver.complete()) >= 1 and a_cell(driver, younger_than=1), "a second cell")
     below = driver.below()
     os.killpg(driver.process.pid, signal.SIGINT)  # as a terminal does, to the workers too
     status, said = driver.end()
