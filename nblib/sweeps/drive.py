@@ -1,5 +1,7 @@
 """Run a sweep: submit what is missing to dask, show how it goes, and make table, figures and page of what came out."""
 
+import contextlib
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from filelock import Timeout
 from rich.console import Console
 
 from nblib import paths, runs
 from nblib.files import write_json
-from nblib.locks import alone
+from nblib.locks import alone, lock
 from nblib.sweeps import clusters, figures, gallery, plans, tables, tasks
 from nblib.sweeps.live import Board
 from nblib.sweeps.plans import Plan
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from distributed import Future
 
 WORKERS = 2  # on this machine, by default
+SECONDS_TO_END = 10  # for all cells whose workers ended; those of other machines may go on longer
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ def sweep(
             gallery.write(folder, plan, table, _written(table, metrics))
             return Sweep.load(folder)
         except KeyboardInterrupt as stop:
+            _wait_for_cells(folder, plan)
             raise KeyboardInterrupt(_how_to_go_on(folder, plan)) from stop
 
 
@@ -208,3 +213,11 @@ def _how_to_go_on(folder: Path, plan: Plan) -> str:
         f"{done} of {len(plan.cells)} cells are complete and kept; "
         f"go on with the same command and --out {folder} --resume"
     )
+
+
+def _wait_for_cells(folder: Path, plan: Plan) -> None:
+    """Wait until no cell is at work: each ends a moment after its worker, and may complete in that moment."""
+    end = time.monotonic() + SECONDS_TO_END
+    for name in (name for name in plan.missing(folder) if plans.cell_folder(folder, name).exists()):  # it began
+        with contextlib.suppress(Timeout), lock(folder, name).acquire(timeout=max(0.0, end - time.monotonic())):
+            pass

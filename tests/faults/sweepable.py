@@ -1,6 +1,7 @@
 """A small notebook to sweep, and `nblib` for a series that holds it alone: ``python sweepable.py NOTEBOOKS ARGUMENTS``.
 
-Each execution appends to a log when it begins and when it ends, so that double runs are seen.
+Each execution appends to a log when it begins and when it ends, so that double runs are seen, and waits as long as a
+file is there, so that it is at work when it is killed.
 """
 
 import sys
@@ -16,6 +17,7 @@ name = "a"
 pause = 0.0
 fail_above = 99
 log = ""
+hold = ""
 out = "runs/x\""""
 BEGIN = """import json, os, pathlib, time
 def note(what):
@@ -23,6 +25,10 @@ def note(what):
         with open(log, "a") as file:
             file.write(f"{what} {steps} {seed} {os.getpid()}\\n")
 note("begin")
+if hold and os.path.exists(hold):
+    note("held")
+    while os.path.exists(hold):
+        time.sleep(0.05)
 time.sleep(pause)
 assert steps <= fail_above, "too many steps"
 """

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import signal
 import subprocess
@@ -24,16 +23,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 GRID = ("--grid", "steps=1,2,4", "--grid", "rate=0.5,1.0", "--seeds", "2")
 CELLS = 12
 PATIENCE = 500  # for a machine that does much else
-ENDLESS = 3600
 
 
 class Driven:
     """``nblib sweep`` of the small notebook in a process of its own."""
 
-    def __init__(self, folder, *more, pause=0.3):
-        self.folder, self.out, self.log = folder, folder / "out", folder / "log"
+    def __init__(self, folder, *more):
+        self.folder, self.out, self.log, self.held = folder, folder / "out", folder / "log", folder / "held"
         command = [sys.executable, sweepable.__file__, folder / "notebooks", "sweep", "00", *GRID, "--out", self.out]
-        command += ["-p", f"log={self.log}", "-p", f"pause={pause}", *more]
+        command += ["-p", f"log={self.log}", "-p", f"hold={self.held}", *more]
         self.said = folder / "said"
         with open(self.said, "w") as said:
             self.process = subprocess.Popen(
@@ -58,6 +56,17 @@ class Driven:
             time.sleep(0.1)
         return found
 
+    def hold(self):
+        """Let no further cell end; return the process of one that waits."""
+        before = len(self.kernels_held())
+        self.held.touch()
+        kernel = self.wait_for(lambda: self.kernels_held()[before:], "a cell that waits")[0]
+        return psutil.Process(kernel).parent()
+
+    def kernels_held(self):
+        lines = [line.split() for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        return [int(pid) for event, _, _, pid in lines if event == "held"]
+
     def below(self):
         """Return the processes that this driver started, its workers' and theirs too."""
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -72,15 +81,6 @@ class Driven:
     def events(self, what):
         lines = [line.split() for line in self.log.read_text().splitlines()] if self.log.exists() else []
         return [f"steps={float(steps):g} {seed}" for event, steps, seed, _ in lines if event == what]
-
-
-def a_cell(driver, younger_than=math.inf):
-    """Return the process of a cell that is at work, or None; one that began within a second will not end just now."""
-    for process in driver.below():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if "nblib.sweeps.cells" in process.cmdline() and time.time() - process.create_time() < younger_than:
-                return process
-    return None
 
 
 def gone(processes):
@@ -105,13 +105,15 @@ def drive(tmp_path):
 
 def test_a_killed_worker_and_a_killed_driver_lose_nothing(drive):
     driver = drive()
-    cell = driver.wait_for(lambda: len(driver.complete()) >= 2 and a_cell(driver, younger_than=1), "a third cell")
+    driver.wait_for(lambda: len(driver.complete()) >= 2, "two cells")
+    cell = driver.hold()
     orphans = [cell, *cell.children(recursive=True)]
     cell.parent().kill()
     assert gone(orphans), "a kernel outlived its worker"
     so_far = len(driver.complete())
+    driver.held.unlink()
+    driver.wait_for(lambda: "was killed, started again" in driver.words(), "its second start")
     driver.wait_for(lambda: len(driver.complete()) >= so_far + 3, "three cells after a worker was killed")
-    assert "was killed, started again" in driver.words()
 
     below = driver.below()
     driver.process.kill()
@@ -134,8 +136,8 @@ def test_a_killed_worker_and_a_killed_driver_lose_nothing(drive):
 
 
 def test_no_cell_outlives_its_worker_or_its_driver(drive):
-    driver = drive(pause=ENDLESS)  # no cell ends by itself
-    cell = driver.wait_for(lambda: driver.events("begin") and a_cell(driver), "a cell")
+    driver = drive()
+    cell = driver.hold()
     orphans = [cell, *cell.children(recursive=True)]
     cell.parent().kill()
     assert gone(orphans), "a kernel outlived its worker"
@@ -146,7 +148,7 @@ def test_no_cell_outlives_its_worker_or_its_driver(drive):
 
 def test_ctrl_c_keeps_what_is_complete_and_says_how_to_go_on(drive):
     driver = drive()
-    driver.wait_for(lambda: len(driver.complete()) >= 1 and a_cell(driver, younger_than=1), "a second cell")
+    driver.wait_for(lambda: len(driver.complete()) >= 1, "a cell")
     below = driver.below()
     os.killpg(driver.process.pid, signal.SIGINT)  # as a terminal does, to the workers too
     status, said = driver.end()
