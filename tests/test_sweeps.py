@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import sys
+import threading
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +22,7 @@ from scipy import stats
 
 from nblib import cli, paths, runs
 from nblib.comparison import measures
-from nblib.locks import alone
+from nblib.locks import alone, lock
 from nblib.sweeps import cells, clusters, drive, figures, gallery, plans, tables, tasks
 from nblib.sweeps.live import Board
 
@@ -595,6 +597,33 @@ def test_ctrl_c_while_the_page_is_made_says_what_is_kept(series, tmp_path, monke
     monkeypatch.setattr(gallery, "write", interrupted)
     with pytest.raises(KeyboardInterrupt, match="12 of 12 cells are complete and kept"):
         drive.sweep("00", ARGUMENTS, seeds=2, out=tmp_path / "out", resume=True)
+
+
+def test_after_ctrl_c_the_cells_are_counted_when_none_is_at_work_any_more(filled, monkeypatch):
+    """A cell ends a moment after its worker: this one completes in that moment."""
+    out, plan = filled
+    name = list(plan.cells)[-1]
+    at_work = threading.Event()
+
+    def last_act():
+        with lock(out, name):
+            at_work.set()
+            time.sleep(0.5)
+            outcome = runs.Outcome(runs.COMPLETE, 2.0, plan.cells[name], plan.stamp, "")
+            (plans.cell_folder(out, name) / "cell.json").write_text(json.dumps(asdict(outcome)))
+
+    cell = threading.Thread(target=last_act)
+
+    def interrupted(*_):
+        cell.start()
+        at_work.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(clusters, "opened", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="11 of 12 cells are complete and kept"):
+        drive.sweep("00", ARGUMENTS, seeds=2, out=out, resume=True)
+    cell.join()
+    assert (pd.read_csv(out / "table.csv")["status"] == "complete").sum() == 11
 
 
 def test_a_sweep_over_seeds_alone_has_its_page(series, tmp_path):

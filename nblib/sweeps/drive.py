@@ -218,6 +218,7 @@ def _how_to_go_on(folder: Path, plan: Plan) -> str:
 def _wait_for_cells(folder: Path, plan: Plan) -> None:
     """Wait until no cell is at work: each ends a moment after its worker, and may complete in that moment."""
     end = time.monotonic() + SECONDS_TO_END
-    for name in (name for name in plan.missing(folder) if plans.cell_folder(folder, name).exists()):  # it began
+    began = [name for name in plan.missing(folder) if plans.cell_folder(folder, name).exists()]
+    for name in began:
         with contextlib.suppress(Timeout), lock(folder, name).acquire(timeout=max(0.0, end - time.monotonic())):
             pass
